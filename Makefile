@@ -1,0 +1,48 @@
+# Everything runs in .venv, which each target sets up from python3 and a package index; uv is used where it is found.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test check format slow clean
+
+help:
+	@echo "make demo    MNIST, a small CLIP and a small VQGAN: a whole dataset under runs/demo"
+	@echo "make test    the tests"
+	@echo "make check   ruff, strict types, import layers"
+	@echo "make slow    the longer test campaigns"
+
+$(READY): pyproject.toml constraints.txt
+	@if command -v uv >/dev/null 2>&1; then \
+		test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) $(VENV); \
+		uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev --editable '.[demo,s3]'; \
+	else \
+		test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
+		$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'; \
+		$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[demo,s3]'; \
+	fi
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/python recipes/demo/mnist.py runs/demo/data
+	$(BIN)/dad generate recipes/demo/generate.yaml --out runs/demo/dad
+	$(BIN)/dad inspect runs/demo/dad --grid runs/demo/pictures.png
+
+test: $(READY)
+	$(BIN)/pytest -q -n 2 --dist loadfile
+
+slow: $(READY)
+	$(BIN)/pytest -q -m slow
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) runs
