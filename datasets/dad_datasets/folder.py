@@ -1,0 +1,159 @@
+"""The folder of a dataset, local or remote: files appear in it whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO, Protocol
+
+import fsspec
+from fsspec.core import url_to_fs
+
+from dad_datasets.errors import UserError
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+class Folder(Protocol):
+    """Files by relative name ("shards/a-00000.tar"). Names use "/" everywhere."""
+
+    url: str
+
+    def publish(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """A binary file to write; it gets its name when the block ends well, and vanishes when it raises."""
+
+    def open(self, name: str) -> IO[bytes]:
+        """The file for reading, seekable. FileNotFoundError where there is none."""
+
+    def exists(self, name: str) -> bool: ...
+
+    def size(self, name: str) -> int:
+        """Bytes. FileNotFoundError where there is none."""
+
+    def names(self, subfolder: str) -> list[str]:
+        """Sorted base names of the finished files right under `subfolder` ("": the folder itself), in one listing."""
+
+    def remove(self, name: str) -> None: ...
+
+    def sweep(self) -> int:
+        """Remove what interrupted writers left under temporary names; how many. Only its single writer may call it."""
+
+
+class LocalFolder:
+    """A folder on a mounted filesystem: temporary name in the same directory, fsync, rename."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.url = str(path)
+
+    @contextmanager
+    def publish(self, name: str) -> Iterator[IO[bytes]]:
+        final = self.path / name
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = final.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:12]}-{final.name}")
+        try:
+            with temporary.open("xb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(final)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        directory = os.open(final.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)  # the rename itself must survive a power cut, before the next file claims it is there
+        finally:
+            os.close(directory)
+
+    def open(self, name: str) -> IO[bytes]:
+        return (self.path / name).open("rb")
+
+    def exists(self, name: str) -> bool:
+        return (self.path / name).exists()
+
+    def size(self, name: str) -> int:
+        return (self.path / name).stat().st_size
+
+    def names(self, subfolder: str) -> list[str]:
+        try:
+            entries = list(os.scandir(self.path / subfolder))
+        except FileNotFoundError:
+            return []
+        return sorted(e.name for e in entries if e.is_file() and not e.name.startswith(TEMPORARY_PREFIX))
+
+    def remove(self, name: str) -> None:
+        (self.path / name).unlink()
+
+    def sweep(self) -> int:
+        stale = [p for p in self.path.rglob(f"{TEMPORARY_PREFIX}*") if p.is_file()]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return len(stale)
+
+
+class RemoteFolder:
+    """A folder on an object store through fsspec: files are spooled, then sent in one PUT or multipart upload."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._fs, self._root = url_to_fs(self.url)
+
+    @contextmanager
+    def publish(self, name: str) -> Iterator[IO[bytes]]:
+        with tempfile.NamedTemporaryFile(prefix="dad-") as stream:
+            yield stream
+            stream.flush()
+            self._fs.put_file(stream.name, f"{self._root}/{name}")
+
+    def open(self, name: str) -> IO[bytes]:
+        stream: IO[bytes] = self._fs.open(f"{self._root}/{name}", "rb")
+        return stream
+
+    def exists(self, name: str) -> bool:
+        return bool(self._fs.exists(f"{self._root}/{name}"))
+
+    def size(self, name: str) -> int:
+        return int(self._fs.size(f"{self._root}/{name}"))
+
+    def names(self, subfolder: str) -> list[str]:
+        try:
+            entries = self._fs.ls(f"{self._root}/{subfolder}".rstrip("/"), detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(e["name"].rsplit("/", 1)[-1] for e in entries if e["type"] == "file")
+
+    def remove(self, name: str) -> None:
+        self._fs.rm_file(f"{self._root}/{name}")
+
+    def sweep(self) -> int:
+        return 0  # an upload that was not completed is not listed
+
+
+def open_folder(url: str | Path) -> Folder:
+    """The folder at a local path or an fsspec URL. It need not exist yet."""
+    if isinstance(url, Path) or "://" not in url:
+        return LocalFolder(Path(url))
+    protocol = url.split("://", 1)[0]
+    if protocol == "file":
+        return LocalFolder(Path(url.removeprefix("file://")))
+    try:
+        fsspec.get_filesystem_class(protocol)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"{url}: {error}") from None
+    return RemoteFolder(url)
+
+
+def require_writable(folder: Folder) -> None:
+    """UserError unless a file can be made in `folder` (and its directories created)."""
+    probe = f".write-probe-{uuid.uuid4().hex[:12]}"
+    try:
+        with folder.publish(probe) as stream:
+            stream.write(b"dad")
+        folder.remove(probe)
+    except OSError as error:
+        raise UserError(f"the output directory {folder.url} cannot be written: {error.strerror or error}") from None

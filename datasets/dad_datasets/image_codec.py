@@ -1,0 +1,40 @@
+"""How canvases are stored: lossless WebP or PNG, or JPEG for those who accept what it does to a perturbation."""
+
+from __future__ import annotations
+
+import io
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from dad_datasets.views import Canvas
+
+ImageFormat = Literal["webp", "png", "jpg"]
+
+LOSSLESS: dict[ImageFormat, bool] = {"webp": True, "png": True, "jpg": False}
+
+JPEG_QUALITY = 95
+
+
+def encode_canvas(canvas: Canvas, image_format: ImageFormat) -> bytes:
+    """The file bytes of a canvas, the same for the same pixels and library versions.
+
+    WebP's lossless effort and PNG's level are the cheap ones: what the slower ones save is measured in
+    benchmarks/LOG.md. JPEG is written at quality 95 without chroma subsampling.
+    """
+    image = Image.fromarray(canvas)
+    stream = io.BytesIO()
+    if image_format == "webp":
+        image.save(stream, "WEBP", lossless=True, quality=25, method=1)
+    elif image_format == "png":
+        image.save(stream, "PNG", compress_level=4)
+    else:
+        image.save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return stream.getvalue()
+
+
+def decode_canvas(encoded: bytes) -> Canvas:
+    """The pixels of a file that `encode_canvas` wrote. Raises OSError where the bytes are no such file."""
+    with Image.open(io.BytesIO(encoded)) as image:
+        return np.asarray(image.convert("RGB"))

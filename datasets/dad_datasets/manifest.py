@@ -1,0 +1,97 @@
+"""`manifest.json`: what a dataset is, small and without times, so that equal runs give equal manifests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dad_datasets.errors import UserError
+from dad_datasets.folder import Folder
+from dad_datasets.layout import MANIFEST
+from dad_datasets.settings import describe_mistake
+
+
+class Manifest(BaseModel):
+    """The document. `fingerprinted` holds every field that changes the result; `fingerprint` is its hash."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: Literal[1] = 1
+    kind: Literal["adversarial", "clean"]
+    state: Literal["running", "finished"]
+    fingerprint: str
+    fingerprinted: dict[str, Any]
+    recipe: dict[str, Any] = {}
+    """The resolved recipe, paths included: enough to run it again. Empty for prepared clean shards."""
+    class_names: tuple[str, ...] | None
+    num_classes: int
+    shards: int
+    """Number of work units; 0 while running."""
+    samples: int
+    """Clean samples in the finished units; 0 while running."""
+    clean_sha256: str
+    """Over (source_key, source_sha256) of every clean sample in order; empty while running."""
+
+
+def fingerprint_of(fingerprinted: Mapping[str, Any]) -> str:
+    """SHA-256 over the canonical JSON of everything that changes the result."""
+    canonical = json.dumps(fingerprinted, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def write_manifest(folder: Folder, manifest: Manifest) -> None:
+    """Publish the manifest."""
+    document = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False)
+    with folder.publish(MANIFEST) as stream:
+        stream.write(document.encode() + b"\n")
+
+
+def read_manifest(folder: Folder) -> Manifest:
+    """The manifest of the dataset in `folder`. UserError where there is none or it is not one of ours."""
+    try:
+        with folder.open(MANIFEST) as stream:
+            document = json.load(stream)
+    except FileNotFoundError:
+        raise UserError(f"{folder.url} is not a dataset: it has no {MANIFEST}") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"{folder.url}/{MANIFEST} is not valid JSON") from None
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        raise UserError(f"{folder.url}/{MANIFEST}: {describe_mistake(error)}") from None
+
+
+def require_same_run(existing: Manifest, fingerprinted: Mapping[str, Any], *, where: str) -> None:
+    """UserError naming the fields in which a rerun differs from what `where` was begun with."""
+    if existing.fingerprint == fingerprint_of(fingerprinted):
+        return
+    before, now = flatten(existing.fingerprinted), flatten(json.loads(json.dumps(fingerprinted)))
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    shown = "; ".join(f"{key}: {_short(before.get(key))} there, {_short(now.get(key))} now" for key in changed[:8])
+    more = f" (and {len(changed) - 8} more)" if len(changed) > 8 else ""
+    raise UserError(
+        f"{where} was begun with other settings ({shown}{more}): rerun with those, or choose another output directory"
+    )
+
+
+def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings and lists as one mapping with dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+            value = {str(position): item for position, item in enumerate(value)}
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{name}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."

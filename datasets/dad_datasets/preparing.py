@@ -1,0 +1,178 @@
+"""Any clean source turned into clean shards with an index; the images' bytes are kept as they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from dad_datasets.clean_shard import write_clean_shard
+from dad_datasets.errors import UserError
+from dad_datasets.finishing import finish_dataset
+from dad_datasets.folder import Folder, LocalFolder, require_writable
+from dad_datasets.index import ShardSummary, read_index, read_summary
+from dad_datasets.keys import check_member_name, encode_key
+from dad_datasets.layout import FORMAT_VERSION, INDEX, MANIFEST, index_name
+from dad_datasets.lease import Lease
+from dad_datasets.manifest import Manifest, fingerprint_of, read_manifest, require_same_run, write_manifest
+from dad_datasets.sources import CleanSource, SourceSettings, WorkUnit, open_source
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedTotals:
+    """What a prepared folder holds; `failures` counts unusable samples by reason, `tar_bytes` adds up all tars."""
+
+    images: int
+    num_classes: int
+    failures: dict[str, int]
+    shards: int
+    tar_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparationProgress:
+    """Told once before the first unit with done = 0, then after each unit; in samples."""
+
+    done: int
+    total: int
+    failed: int
+
+
+def prepare_shards(
+    settings: SourceSettings,
+    folder: Folder,
+    *,
+    samples_per_shard: int,
+    report: Callable[[PreparationProgress], None] = lambda progress: None,
+) -> PreparedTotals:
+    """Write what is missing of the clean shards of a source in `folder`; units that are finished stay as they are.
+
+    UserError before any work where the source is damaged or empty, its labels leave the class names, its keys are too
+    long, or the folder cannot be written, is another run's or is being written; after it where not one sample turned
+    out usable.
+    """
+    source = open_source(settings)
+    units = list(source.plan(samples_per_shard))
+    _check_labels(source)
+    if (longest := source.longest_key()) is not None:
+        check_member_name(encode_key(longest))
+    require_writable(folder)
+    with _only_writer(folder):
+        running = _begin(source, settings, folder, samples_per_shard)
+        summaries = list(_write_missing(source, folder, units, running.fingerprint, report))
+        totals = _count(folder, summaries, source.class_names)
+        finish_dataset(
+            folder,
+            running.model_copy(update={"num_classes": totals.num_classes}),
+            [unit.name for unit in units],
+        )
+    return totals
+
+
+def refuse_out_inside_source(source: str, out: str) -> None:
+    """UserError where the output would land inside a local source folder, and so become part of the source."""
+    if "://" in source or "://" in out:
+        return
+    source_path, out_path = Path(source).resolve(), Path(out).resolve()
+    if source_path.is_dir() and out_path.is_relative_to(source_path):
+        raise UserError(f"the output directory {out} is inside the source {source}: choose one outside")
+
+
+def _check_labels(source: CleanSource) -> None:
+    known = source.label_range()
+    if known is None:
+        return
+    low, high = known
+    if high < 0:
+        raise UserError(f"the source's labels go from {low} to {high}: it has no labels")
+    if source.class_names is not None and high >= len(source.class_names):
+        raise UserError(
+            f"the source's largest label is {high}, but it names {len(source.class_names)} classes: "
+            "labels must be below that"
+        )
+
+
+def _only_writer(folder: Folder) -> AbstractContextManager[object]:
+    return Lease(folder.path) if isinstance(folder, LocalFolder) else nullcontext()
+
+
+def _begin(source: CleanSource, settings: SourceSettings, folder: Folder, samples_per_shard: int) -> Manifest:
+    """The manifest of a running preparation, published unless the folder has one, which must be of the same run."""
+    class_names = source.class_names
+    fingerprinted = {
+        "format_version": FORMAT_VERSION,
+        "kind": "clean",
+        "samples_per_shard": samples_per_shard,
+        "class_names": None if class_names is None else list(class_names),
+        "source": {
+            "identity": source.identity(),
+            "image_column": settings.image_column,
+            "label_column": settings.label_column,
+        },
+    }
+    running = Manifest(
+        kind="clean",
+        state="running",
+        fingerprint=fingerprint_of(fingerprinted),
+        fingerprinted=fingerprinted,
+        recipe={"source": settings.model_dump(mode="json"), "samples_per_shard": samples_per_shard},
+        class_names=class_names,
+        num_classes=len(class_names or ()),
+        shards=0,
+        samples=0,
+        clean_sha256="",
+    )
+    folder.sweep()
+    if folder.exists(MANIFEST):
+        require_same_run(read_manifest(folder), fingerprinted, where=f"the output directory {folder.url}")
+    else:
+        write_manifest(folder, running)
+    return running
+
+
+def _write_missing(
+    source: CleanSource,
+    folder: Folder,
+    units: Sequence[WorkUnit],
+    fingerprint: str,
+    report: Callable[[PreparationProgress], None],
+) -> Iterator[ShardSummary]:
+    finished = set(folder.names(INDEX))
+    total = sum(unit.count for unit in units)
+    done = failed = 0
+    report(PreparationProgress(done=done, total=total, failed=failed))
+    for unit in units:
+        if index_name(unit.name).removeprefix(f"{INDEX}/") in finished:
+            summary = read_summary(folder, unit.name)
+            if summary.fingerprint != fingerprint:
+                raise UserError(f"{folder.url}/{index_name(unit.name)}: is of another run; choose another directory")
+        else:
+            summary = write_clean_shard(source, folder, unit, fingerprint)
+        done, failed = done + summary.rows, failed + summary.failed
+        report(PreparationProgress(done=done, total=total, failed=failed))
+        yield summary
+
+
+def _count(folder: Folder, summaries: Sequence[ShardSummary], class_names: tuple[str, ...] | None) -> PreparedTotals:
+    """Totals over all indexes, those of earlier runs too. UserError where not one sample is usable."""
+    failures, largest = Counter[str](), -1
+    for summary in summaries:
+        rows = read_index(folder, summary.unit, ("label", "reason"))
+        for row in rows.to_pylist():
+            if row["reason"]:
+                failures[row["reason"]] += 1
+            else:
+                largest = max(largest, row["label"])
+    images = sum(summary.ok for summary in summaries)
+    if images == 0:
+        reason, count = failures.most_common(1)[0]
+        raise UserError(f"not one of the source's {failures.total():,} samples is usable; {count:,} times: {reason}")
+    return PreparedTotals(
+        images=images,
+        num_classes=largest + 1 if class_names is None else len(class_names),
+        failures=dict(failures.most_common()),
+        shards=len(summaries),
+        tar_bytes=sum(summary.tar_bytes for summary in summaries),
+    )

@@ -1,0 +1,62 @@
+"""Random access to stored records: a member's bytes by the offset and length in its index row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Any
+
+import numpy.typing as npt
+
+from dad_datasets.errors import UserError
+from dad_datasets.folder import Folder
+from dad_datasets.image_codec import decode_canvas
+from dad_datasets.layout import shard_name
+from dad_datasets.record import read_npy
+from dad_datasets.views import Canvas
+
+
+class ShardReader:
+    """Members of one shard's records; rows are those of the shard's index."""
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self._stream = stream
+        self._name = name
+
+    def member(self, row: Mapping[str, Any], column: str) -> bytes:
+        """The content of a member by its column stem ("image", "cls", "teacher", "codes", "clean", "json").
+
+        KeyError where the dataset stores no such member; UserError where the tar ends before it.
+        """
+        offset, length = row[f"{column}_offset"], row[f"{column}_length"]
+        self._stream.seek(offset)
+        content = self._stream.read(length)
+        if len(content) != length:
+            raise UserError(f"{self._name}: ends before the {column} of {row['key']}: the shard is truncated")
+        return content
+
+    def canvas(self, row: Mapping[str, Any], column: str = "image") -> Canvas:
+        """An image member's pixels. UserError where it cannot be decoded."""
+        try:
+            return decode_canvas(self.member(row, column))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UserError(f"{self._name}: the {column} of {row['key']} cannot be decoded: {error}") from None
+
+    def array(self, row: Mapping[str, Any], column: str) -> npt.NDArray[Any]:
+        """A .npy member. UserError where it is none."""
+        try:
+            return read_npy(self.member(row, column))
+        except (ValueError, EOFError) as error:
+            raise UserError(f"{self._name}: the {column} of {row['key']} is no array: {error}") from None
+
+
+@contextmanager
+def open_shard(folder: Folder, unit: str) -> Iterator[ShardReader]:
+    """The shard of a unit. UserError where it is missing."""
+    name = shard_name(unit)
+    try:
+        stream = folder.open(name)
+    except FileNotFoundError:
+        raise UserError(f"{folder.url}/{name}: the shard is missing") from None
+    with stream:
+        yield ShardReader(stream, f"{folder.url}/{name}")

@@ -1,0 +1,73 @@
+"""A folder that `dad prepare` made, as a clean source: what it was made from, image bytes, labels and keys alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow.compute as pc
+
+from dad_datasets.errors import UserError
+from dad_datasets.folder import open_folder
+from dad_datasets.index import read_index
+from dad_datasets.layout import shard_name
+from dad_datasets.manifest import read_manifest
+from dad_datasets.shard_table import read_shard_table
+from dad_datasets.sources.clean_source import CleanSample, WorkUnit, cut_units, identity_of, longest_encoded
+
+_COLUMNS = ("source_key", "label", "status", "reason", "image_offset", "image_length")
+
+
+class PreparedShards:
+    """Units of shard `u` are named `u-00000`, ...; samples that could not be prepared come back with their reason."""
+
+    def __init__(self, path: str) -> None:
+        """Reads the manifest and the table of shards. UserError where the folder is not a finished clean dataset."""
+        self._folder = open_folder(path)
+        manifest = read_manifest(self._folder)
+        if manifest.kind != "clean":
+            raise UserError(f"source {path}: holds {manifest.kind} shards; expected clean ones, made by dad prepare")
+        if manifest.state != "finished":
+            raise UserError(f"source {path}: dad prepare did not finish there; run it again to go on")
+        self.class_names = manifest.class_names
+        self._clean_sha256 = manifest.clean_sha256
+        self._num_rows = {summary.unit: summary.rows for summary in read_shard_table(self._folder)}
+
+    def plan(self, samples_per_shard: int) -> Iterator[WorkUnit]:
+        for unit, num_rows in self._num_rows.items():
+            yield from cut_units(
+                stem=unit,
+                source_shard=shard_name(unit),
+                num_samples=num_rows,
+                samples_per_shard=samples_per_shard,
+            )
+
+    def read(self, unit: WorkUnit) -> Iterator[CleanSample]:
+        name = unit.source_shard.removeprefix("shards/").removesuffix(".tar")
+        rows = read_index(self._folder, name, _COLUMNS).slice(unit.start, unit.count).to_pylist()
+        if len(rows) != unit.count:
+            raise UserError(f"source {self._folder.url}: the index of {name} has fewer rows than shards.parquet says")
+        with self._folder.open(unit.source_shard) as tar:
+            for row in rows:
+                label = -1 if row["label"] is None else row["label"]
+                image, problem = b"", row["reason"]
+                if row["status"] == "ok":
+                    tar.seek(row["image_offset"])
+                    image = tar.read(row["image_length"])
+                    if len(image) != row["image_length"]:
+                        image, problem = b"", "image member cut off"
+                yield CleanSample(source_key=row["source_key"], image=image, label=label, problem=problem)
+
+    def label_range(self) -> tuple[int, int] | None:
+        """Of the usable samples, from the indexes."""
+        labels: set[int] = set()
+        for unit in self._num_rows:
+            rows = read_index(self._folder, unit, ("label", "status"))
+            labels.update(rows.filter(pc.equal(rows["status"], "ok"))["label"].unique().to_pylist())
+        return (min(labels), max(labels)) if labels else None
+
+    def longest_key(self) -> str | None:
+        keys = (read_index(self._folder, unit, ("source_key",))["source_key"].to_pylist() for unit in self._num_rows)
+        return longest_encoded(longest_encoded(unit_keys) for unit_keys in keys)
+
+    def identity(self) -> str:
+        return identity_of([(self._clean_sha256, len(self._num_rows)), *self._num_rows.items()])

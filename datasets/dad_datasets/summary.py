@@ -1,0 +1,141 @@
+"""The figures of a dataset, read from its indexes: the closing table of a run, and what `dad inspect` prints."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.table import Table
+
+from dad_datasets.folder import Folder
+from dad_datasets.index import read_index, read_summary
+from dad_datasets.layout import INDEX, index_name
+
+COLUMNS = (
+    "view",
+    "label",
+    "status",
+    "reason",
+    "teacher_clean_top1",
+    "teacher_vqgan_top1",
+    "teacher_adv_top1",
+    "teacher_adv_confidence",
+    "teacher_clean_confidence",
+    "codes_changed_by_attack",
+    "psnr_db",
+    "psnr_vqgan_db",
+    "l2",
+    "linf",
+    "objective_before",
+    "objective_after",
+)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean with the number of values behind it."""
+
+    total: float = 0.0
+    count: int = 0
+
+    @property
+    def value(self) -> float:
+        """NaN where nothing was counted."""
+        return self.total / self.count if self.count else float("nan")
+
+    def __add__(self, other: Mean) -> Mean:
+        return Mean(self.total + other.total, self.count + other.count)
+
+
+@dataclass(kw_only=True)
+class DatasetSummary:
+    """Sums over a dataset's indexes; memory does not grow with the number of shards."""
+
+    units: int = 0
+    images: int = 0
+    status: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    tar_bytes: int = 0
+    index_bytes: int = 0
+    means: dict[str, Mean] = field(default_factory=dict)
+
+    def bytes_per_view(self) -> float:
+        """Tar and index bytes for each stored view; NaN where there is none."""
+        stored = self.status["ok"] + self.status["clean_only"]
+        return (self.tar_bytes + self.index_bytes) / stored if stored else float("nan")
+
+
+def finished_units(folder: Folder) -> list[str]:
+    """Names of the units whose index is there, sorted; one listing."""
+    return [name.removesuffix(".parquet") for name in folder.names(INDEX) if name.endswith(".parquet")]
+
+
+def summarise(folder: Folder, units: Iterable[str]) -> DatasetSummary:
+    """The figures over `units`, one index in memory at a time. UserError where an index is damaged."""
+    result = DatasetSummary()
+    for unit in units:
+        shard = read_summary(folder, unit)
+        result.units += 1
+        result.tar_bytes += shard.tar_bytes
+        result.index_bytes += folder.size(index_name(unit))
+        _add_rows(result, read_index(folder, unit, COLUMNS))
+    return result
+
+
+def _add_rows(result: DatasetSummary, rows: pa.Table) -> None:
+    result.images += pc.sum(pc.equal(rows["view"], 0)).as_py() or 0
+    for name, counter in (("status", result.status), ("reason", result.reasons)):
+        for pair in rows[name].value_counts().to_pylist():
+            counter[pair["values"]] += pair["counts"]
+    result.reasons.pop("", None)
+    figures = {
+        "teacher accuracy, clean": pc.equal(rows["teacher_clean_top1"], rows["label"]),
+        "teacher accuracy, after the VQGAN alone": pc.equal(rows["teacher_vqgan_top1"], rows["label"]),
+        "teacher accuracy, adversarial": pc.equal(rows["teacher_adv_top1"], rows["label"]),
+        "teacher confidence, clean": rows["teacher_clean_confidence"],
+        "teacher confidence, adversarial": rows["teacher_adv_confidence"],
+        "codes changed by the attack": rows["codes_changed_by_attack"],
+        "PSNR, adversarial": rows["psnr_db"],
+        "PSNR, VQGAN alone": rows["psnr_vqgan_db"],
+        "perturbation, l2": rows["l2"],
+        "perturbation, linf": rows["linf"],
+        "objective, clean": rows["objective_before"],
+        "objective, adversarial": rows["objective_after"],
+    }
+    for name, column in figures.items():
+        values = pc.cast(column, pa.float64())
+        mean = Mean(pc.sum(values).as_py() or 0.0, len(values) - values.null_count)
+        result.means[name] = result.means.get(name, Mean()) + mean
+
+
+def summary_table(summary: DatasetSummary, *, title: str, seconds: dict[str, float] | None = None) -> Table:
+    """The closing table. `seconds` adds the time of each stage."""
+    table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_row("clean images", f"{summary.images:,}")
+    table.add_row("shards", f"{summary.units:,}")
+    table.add_row("adversarial views", f"{summary.status['ok']:,}")
+    if summary.status["clean_only"]:
+        table.add_row("clean-only views", f"{summary.status['clean_only']:,}")
+    table.add_row("failed views", f"{summary.status['failed']:,}")
+    for reason, count in summary.reasons.most_common():
+        table.add_row(f"  {reason}", f"{count:,}")
+    for name, mean in summary.means.items():
+        if mean.count:
+            table.add_row(name, _shown(name, mean, summary))
+    table.add_row("bytes per view (tar and index)", f"{summary.bytes_per_view():,.0f}")
+    for stage, spent in (seconds or {}).items():
+        table.add_row(f"time, {stage}", f"{spent:,.1f} s")
+    return table
+
+
+def _shown(name: str, mean: Mean, summary: DatasetSummary) -> str:
+    if "accuracy" in name or "confidence" in name or "codes" in name:
+        partly = "" if mean.count >= summary.status["ok"] else f" (of {mean.count:,} scored)"
+        return f"{mean.value:.1%}{partly}"
+    unit = " dB" if name.startswith("PSNR") else " nats" if name.startswith("objective") else ""
+    return f"{mean.value:.2f}{unit}" if unit else f"{mean.value:.4f}"
