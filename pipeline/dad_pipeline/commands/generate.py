@@ -1,0 +1,61 @@
+"""`dad generate`: a recipe turned into adversarial shards."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class RunnerName(StrEnum):
+    """Where the workers run."""
+
+    local = "local"
+    ray = "ray"
+
+
+def generate(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe; relative paths in it start at the current directory.")],
+    out: Annotated[str, typer.Option(help="Folder of the dataset; run again to resume.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a field: --set attack.epsilon=0.5 (repeatable).")
+    ] = None,
+    runner: Annotated[RunnerName, typer.Option(help="local: this machine; ray: a Ray cluster.")] = RunnerName.local,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; by default one, or one a GPU under Ray.")
+    ] = None,
+    ray_address: Annotated[str | None, typer.Option(help="Ray cluster to join; otherwise one is started here.")] = None,
+) -> None:
+    """Attack clean images with a teacher, snap them to VQGAN codes, write WebDataset shards."""
+    from rich.console import Console
+
+    from dad_datasets.errors import UserError
+    from dad_datasets.settings import load_settings
+    from dad_pipeline.generation_run import generate_dataset
+    from dad_pipeline.models import Models
+    from dad_pipeline.recipe import Recipe
+    from dad_pipeline.runners.inline_runner import InlineRunner
+    from dad_pipeline.runners.process_runner import ProcessRunner
+    from dad_pipeline.runners.runner import Runner
+    from dad_pipeline.worker import OutOfDeviceMemoryError
+
+    settings = load_settings(Recipe, recipe, set_ or ())
+    if ray_address is not None and runner is not RunnerName.ray:
+        raise UserError(f"--ray-address {ray_address}: needs --runner ray")
+
+    def make_runner(models: Models) -> Runner:
+        if runner is RunnerName.ray:
+            from dad_pipeline.runners.ray_runner import RayRunner
+
+            return RayRunner(workers=workers, address=ray_address)
+        return ProcessRunner(workers) if workers and workers > 1 else InlineRunner(models)
+
+    console = Console()
+    try:
+        complete = generate_dataset(settings, out, make_runner=make_runner, runner_name=runner.value, console=console)
+    except OutOfDeviceMemoryError as error:
+        raise UserError(str(error)) from None
+    if not complete:
+        raise typer.Exit(1)

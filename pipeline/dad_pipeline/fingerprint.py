@@ -1,0 +1,77 @@
+"""What changes the result of a run: settled before it starts, hashed, and compared when it goes on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from PIL import features
+
+from dad_datasets.layout import FORMAT_VERSION
+from dad_datasets.manifest import Manifest
+from dad_pipeline.models import resolve_device
+from dad_pipeline.recipe import Recipe
+
+PATH_FIELDS = frozenset({"path", "checkpoint", "pretrained", "config", "head"})
+"""Where a file lies changes nothing; what is in it stands in the hashes of weights and source."""
+
+NOT_RESULT_FIELDS = frozenset({"check", "max_failure_rate", "max_retries"})
+
+LIBRARIES = (
+    "discrete-adversarial-distillation",
+    "numpy",
+    "open_clip_torch",
+    "pillow",
+    "pyarrow",
+    "taming-transformers-rom1504",
+    "timm",
+    "torch",
+)
+
+
+def resolve(recipe: Recipe, existing: Manifest | None) -> Recipe:
+    """The recipe without `auto`: what a run in the same directory settled on before, or what this machine offers."""
+    settled: Mapping[str, Any] = existing.fingerprinted.get("recipe", {}).get("compute", {}) if existing else {}
+    compute = recipe.compute
+    device: str = compute.device
+    if device == "auto":
+        device = settled.get("device") or resolve_device("auto").type
+    threads = compute.threads
+    if threads == "auto":
+        threads = settled.get("threads") or len(os.sched_getaffinity(0))
+    # Validated again: a manifest may have been edited.
+    fixed = type(compute).model_validate(compute.model_dump() | {"device": device, "threads": threads})
+    return recipe.model_copy(update={"compute": fixed})
+
+
+def fingerprinted_fields(recipe: Recipe, *, weights: Mapping[str, str], source_identity: str) -> dict[str, Any]:
+    """Everything that changes the result, as plain JSON values."""
+    dumped = {k: v for k, v in recipe.model_dump(mode="json").items() if k not in NOT_RESULT_FIELDS}
+    return {
+        "format_version": FORMAT_VERSION,
+        "recipe": _without_paths(dumped),
+        "weights": dict(weights),
+        "source": source_identity,
+        "libraries": library_versions(),
+    }
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what takes part in the result; libwebp's is Pillow's own copy."""
+    versions = {"libwebp": str(features.version("webp"))}
+    for library in LIBRARIES:
+        try:
+            versions[library] = version(library)
+        except PackageNotFoundError:
+            versions[library] = "absent"
+    return versions
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_paths(item) for key, item in value.items() if key not in PATH_FIELDS}
+    if isinstance(value, list):
+        return [_without_paths(item) for item in value]
+    return value

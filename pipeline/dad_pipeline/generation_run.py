@@ -1,0 +1,211 @@
+"""A whole run: check everything that can be wrong, take the folder, drive a runner over what is missing, finish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from dad_datasets.errors import UserError
+from dad_datasets.finishing import finish_dataset
+from dad_datasets.folder import Folder, LocalFolder, open_folder, require_writable
+from dad_datasets.index import read_summary
+from dad_datasets.layout import MANIFEST
+from dad_datasets.lease import Lease
+from dad_datasets.manifest import Manifest, fingerprint_of, read_manifest, require_same_run, write_manifest
+from dad_datasets.sources import CleanSource, WorkUnit, open_source
+from dad_datasets.summary import finished_units, summarise, summary_table
+from dad_pipeline.fingerprint import fingerprinted_fields, resolve
+from dad_pipeline.models import Models, configure_torch, load_models
+from dad_pipeline.progress import RunProgress
+from dad_pipeline.recipe import Recipe
+from dad_pipeline.run_log import RunLog
+from dad_pipeline.runners.runner import Runner, ViewsDone
+from dad_pipeline.shard_generation import UnitReport
+from dad_pipeline.teacher_trial import try_teacher
+from dad_pipeline.teachers.check import require_better_than_chance
+from dad_pipeline.teachers.prompts import class_names as named_classes
+from dad_pipeline.worker import UnitFailure, WorkerSettings
+
+
+class TooManyFailuresError(UserError):
+    """More views failed than `max_failure_rate` allows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A run that may start: everything checked, nothing written yet."""
+
+    recipe: Recipe
+    source: CleanSource
+    class_names: tuple[str, ...] | None
+    units: tuple[WorkUnit, ...]
+    models: Models
+    manifest: Manifest
+
+    @property
+    def num_views(self) -> int:
+        return sum(unit.count for unit in self.units) * len(self.recipe.views.attacked)
+
+
+def plan_run(recipe: Recipe, folder: Folder) -> Plan:
+    """Resolve and check a run. UserError for whatever would make it fail later."""
+    existing = read_manifest(folder) if folder.exists(MANIFEST) else None
+    if existing is not None and existing.kind != "adversarial":
+        raise UserError(f"{folder.url} holds a {existing.kind} dataset: choose another output directory")
+    recipe = resolve(recipe, existing)
+    source = open_source(recipe.source)
+    class_names = _class_names(recipe, source)
+    units = tuple(source.plan(recipe.samples_per_shard))
+    configure_torch(recipe.compute)
+    models = load_models(recipe, class_names)
+    _check_labels(source, models.teacher.num_classes, class_names)
+    fields = fingerprinted_fields(recipe, weights=models.weights(), source_identity=source.identity())
+    if existing is not None:
+        require_same_run(existing, fields, where=f"the output directory {folder.url}")
+    manifest = Manifest(
+        kind="adversarial",
+        state="running",
+        fingerprint=fingerprint_of(fields),
+        fingerprinted=fields,
+        recipe=recipe.model_dump(mode="json"),
+        class_names=class_names,
+        num_classes=models.teacher.num_classes,
+        shards=0,
+        samples=0,
+        clean_sha256="",
+    )
+    return Plan(
+        recipe=recipe,
+        source=source,
+        class_names=class_names,
+        units=units,
+        models=models,
+        manifest=existing or manifest,
+    )
+
+
+def generate_dataset(
+    recipe: Recipe, out: str, *, make_runner: Callable[[Models], Runner], runner_name: str, console: Console
+) -> bool:
+    """Run `recipe` into `out`, going on where an earlier run stopped; whether every unit is finished.
+
+    UserError for a mistake, before any work where it can be seen then.
+    """
+    folder = open_folder(out)
+    plan = plan_run(recipe, folder)
+    require_writable(folder)
+    with _only_writer(folder):
+        folder.sweep()
+        done = set(finished_units(folder))
+        _require_own_units(folder, plan, done)
+        missing = [unit for unit in plan.units if unit.name not in done]
+        console.print(
+            f"{len(plan.units):,} units, {plan.num_views:,} views"
+            + (f"; {len(done):,} units are finished already" if done else ""),
+            highlight=False,
+        )
+        log = RunLog(folder, runner_name)
+        if missing:
+            _look_at_teacher(plan, console)
+            if not done:
+                write_manifest(folder, plan.manifest)
+            failed = sum(read_summary(folder, unit).failed for unit in done)
+            try:
+                _drive(plan, missing, folder, make_runner(plan.models), log, console, failed)
+            finally:
+                log.publish()
+        names = [unit.name for unit in plan.units]
+        complete = not log.failures
+        if complete and plan.manifest.state != "finished":
+            finish_dataset(folder, plan.manifest, names)
+        finished = names if complete else finished_units(folder)
+        seconds = log.seconds if missing else None
+        console.print(summary_table(summarise(folder, finished), title=f"dataset {out}", seconds=seconds))
+    for failure in log.failures:
+        console.print(f"unit {failure.unit} was not made: {failure.reason}", markup=False, highlight=False)
+    return complete
+
+
+def _drive(
+    plan: Plan,
+    missing: Sequence[WorkUnit],
+    folder: Folder,
+    runner: Runner,
+    log: RunLog,
+    console: Console,
+    failed: int,
+) -> None:
+    settings = WorkerSettings(
+        recipe=plan.recipe, class_names=plan.class_names, out=folder.url, fingerprint=plan.manifest.fingerprint
+    )
+    views_per_image = len(plan.recipe.views.attacked)
+    views = sum(unit.count for unit in missing) * views_per_image
+    allowed = plan.recipe.max_failure_rate * plan.num_views
+    with (
+        RunProgress(console, units=len(missing), views=views) as progress,
+        closing(runner.run(iter(missing), settings)) as events,
+    ):
+        for event in events:
+            if isinstance(event, ViewsDone):
+                progress.views_done(event.count)
+                continue
+            log.add(event)
+            unit_failed = 0 if isinstance(event, UnitFailure) else event.failed
+            progress.unit_done(unit_failed)
+            failed += unit_failed
+            if failed > allowed and not isinstance(event, UnitFailure):
+                raise TooManyFailuresError(_too_many(failed, plan, event))
+
+
+def _too_many(failed: int, plan: Plan, last: UnitReport) -> str:
+    reason = max(last.reasons, key=last.reasons.__getitem__) if last.reasons else "unknown"
+    return (
+        f"{failed:,} of {plan.num_views:,} views failed, more than max_failure_rate = {plan.recipe.max_failure_rate:g} "
+        f"allows; the last unit's most frequent reason: {reason}. Mend the source, or go on with "
+        "--set max_failure_rate=... (finished units are kept)"
+    )
+
+
+def _look_at_teacher(plan: Plan, console: Console) -> None:
+    """Print the teacher's accuracy; UserError where it is near chance and the recipe does not allow that."""
+    console.print(f"teacher: {plan.models.teacher.preprocessing}", highlight=False, markup=False)
+    trial = try_teacher(plan.models, plan.recipe, plan.source, plan.units)
+    if trial is None:
+        return
+    console.print(f"{trial.clean.message()}; after the VQGAN alone {trial.after_vqgan.accuracy:.1%}", highlight=False)
+    if not plan.recipe.check.allow_near_chance:
+        require_better_than_chance(trial.clean)
+
+
+def _class_names(recipe: Recipe, source: CleanSource) -> tuple[str, ...] | None:
+    names = None if recipe.class_names is None else named_classes(recipe.class_names)
+    if names is not None and source.class_names is not None and len(names) != len(source.class_names):
+        raise UserError(
+            f"class_names: {len(names)} names, but the source has {len(source.class_names)} classes; they must agree"
+        )
+    return names if names is not None else source.class_names
+
+
+def _check_labels(source: CleanSource, num_classes: int, class_names: Sequence[str] | None) -> None:
+    if class_names is not None and len(class_names) != num_classes:
+        raise UserError(
+            f"class_names: {len(class_names)} names for a teacher of {num_classes} classes; they must agree"
+        )
+    known = source.label_range()
+    if known is not None and known[1] >= num_classes:
+        raise UserError(
+            f"source: its labels reach {known[1]}, but the teacher has {num_classes} classes (0 to {num_classes - 1})"
+        )
+
+
+def _require_own_units(folder: Folder, plan: Plan, done: set[str]) -> None:
+    strangers = sorted(done - {unit.name for unit in plan.units})
+    if strangers:
+        raise UserError(f"{folder.url}/index holds units that this recipe does not make, {strangers[0]} among them")
+
+
+def _only_writer(folder: Folder) -> AbstractContextManager[object]:
+    return Lease(folder.path) if isinstance(folder, LocalFolder) else nullcontext()

@@ -1,0 +1,80 @@
+"""The networks of a run, loaded once in each worker, and the arithmetic they run in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from dad_datasets.errors import UserError
+from dad_pipeline.checkpoint_file import weights_sha256
+from dad_pipeline.quantizer import Quantizer
+from dad_pipeline.quantizer_checkpoint import load_quantizer
+from dad_pipeline.recipe import ComputeSettings, DeviceName, Recipe
+from dad_pipeline.teachers import Teacher, load_teacher
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """What an attack needs. `attacked` is `teacher` itself unless the recipe names another model."""
+
+    teacher: Teacher
+    attacked: Teacher
+    quantizer: Quantizer
+    device: torch.device
+
+    def weights(self) -> dict[str, str]:
+        """SHA-256 of each network's weights, for the manifest."""
+        hashes = {"teacher": weights_sha256(self.teacher), "quantizer": weights_sha256(self.quantizer)}
+        if self.attacked is not self.teacher:
+            hashes["attack_model"] = weights_sha256(self.attacked)
+        return hashes
+
+
+def resolve_device(name: DeviceName) -> torch.device:
+    """The device a recipe means. UserError where it asks for a GPU that is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("compute.device = cuda: no GPU was found; allowed here: cpu, auto")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def load_models(recipe: Recipe, class_names: Sequence[str] | None) -> Models:
+    """Load and freeze every network. UserError where a checkpoint is missing or does not fit."""
+    device = resolve_device(recipe.compute.device)
+    teacher = load_teacher(recipe.teacher, class_names=class_names, device=device)
+    attacked = teacher
+    if recipe.attack.model is not None:
+        attacked = load_teacher(recipe.attack.model, class_names=class_names, device=device)
+        if attacked.num_classes != teacher.num_classes:
+            raise UserError(
+                f"attack.model has {attacked.num_classes} classes, the teacher {teacher.num_classes}: they must agree"
+            )
+    quantizer = load_quantizer(recipe.quantizer, device=device)
+    size = recipe.views.size
+    if size % quantizer.factor:
+        raise UserError(f"views.size = {size}: not a multiple of the quantizer's factor {quantizer.factor}")
+    if recipe.store.codes and quantizer.num_codes > 65536:
+        raise UserError(f"quantizer: {quantizer.num_codes} codes do not fit uint16; at most 65536 are allowed")
+    return Models(teacher=teacher, attacked=attacked, quantizer=quantizer, device=device)
+
+
+def configure_torch(compute: ComputeSettings) -> None:
+    """Fix this process's thread count and kernels as the recipe says. Call it once, before the first model call."""
+    assert compute.threads != "auto", "threads are resolved before a worker starts"
+    torch.set_num_threads(compute.threads)
+    if compute.deterministic and torch.cuda.is_available():
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+
+
+@contextmanager
+def precision(compute: ComputeSettings, device: torch.device) -> Iterator[None]:
+    """The autocast that the recipe asks for."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=compute.precision == "bfloat16"):
+        yield

@@ -1,0 +1,1 @@
+"""Training a quantizer for one's own images."""

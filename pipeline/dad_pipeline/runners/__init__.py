@@ -1,0 +1,1 @@
+"""What changes with the machine: the same worker in this process, in several, or in Ray actors."""

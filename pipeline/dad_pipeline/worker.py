@@ -1,0 +1,88 @@
+"""A worker: models loaded once, units generated two at a time. Every runner drives this same class."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+
+from dad_datasets.errors import UserError
+from dad_datasets.folder import open_folder
+from dad_datasets.sources import WorkUnit, open_source
+from dad_pipeline.models import Models, configure_torch, load_models
+from dad_pipeline.recipe import Recipe
+from dad_pipeline.shard_generation import GenerationContext, UnitReport, generate_unit
+
+UNITS_IN_FLIGHT = 2
+"""Units that a worker holds at once: while one is at the models, the other decodes, encodes or writes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """All that a worker needs to know; it travels to other processes. The recipe is resolved: no `auto` in it."""
+
+    recipe: Recipe
+    class_names: tuple[str, ...] | None
+    out: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitFailure:
+    """A unit that could not be made, and why."""
+
+    unit: str
+    reason: str
+
+
+class OutOfDeviceMemoryError(RuntimeError):
+    """The batch does not fit the device: the run stops with a size that may."""
+
+
+class Worker:
+    """Generates units. `generate` may be called from UNITS_IN_FLIGHT threads; model calls take turns.
+
+    `models` are loaded here unless the caller has them already.
+    """
+
+    def __init__(self, settings: WorkerSettings, on_views: Callable[[int], None], models: Models | None = None) -> None:
+        configure_torch(settings.recipe.compute)
+        self._settings = settings
+        self._pool = ThreadPoolExecutor(max_workers=max(2, _cores()), thread_name_prefix="codec")
+        self._context = GenerationContext(
+            recipe=settings.recipe,
+            source=open_source(settings.recipe.source),
+            models=models or load_models(settings.recipe, settings.class_names),
+            folder=open_folder(settings.out),
+            fingerprint=settings.fingerprint,
+            pool=self._pool,
+            model_lock=threading.Lock(),
+            on_views=on_views,
+        )
+
+    def generate(self, unit: WorkUnit) -> UnitReport | UnitFailure:
+        """Make one unit. An error that is not the user's becomes a UnitFailure; nothing half-written stays."""
+        try:
+            return generate_unit(unit, self._context)
+        except UserError:
+            raise
+        except torch.OutOfMemoryError:
+            size = self._settings.recipe.compute.batch_size
+            raise OutOfDeviceMemoryError(
+                f"a batch of {size} views does not fit the device's memory: "
+                f"try --set compute.batch_size={max(1, size // 2)}"
+            ) from None
+        except Exception as error:  # noqa: BLE001  # the one place where an error becomes a row: the unit's failure
+            return UnitFailure(unit=unit.name, reason=f"{type(error).__name__}: {error}")
+
+    def close(self) -> None:
+        """End the worker's threads."""
+        self._pool.shutdown()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
