@@ -20,7 +20,7 @@ def write_data_card(folder: Folder, manifest: Manifest) -> None:
         "task_categories": ["image-classification"],
         "tags": ["webdataset", "adversarial", "knowledge-distillation"],
     }
-    recipe = yaml.safe_dump(manifest.recipe, sort_keys=False, allow_unicode=True)
+    recipe = yaml.safe_dump(manifest.recipe, allow_unicode=True)  # sorted, as in the manifest it may come from
     text = (
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n"
         "# Discrete adversarial images\n\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,23 +11,13 @@ from dad_datasets.clean_shard import write_clean_shard
 from dad_datasets.errors import UserError
 from dad_datasets.finishing import finish_dataset
 from dad_datasets.folder import Folder, LocalFolder, require_writable
-from dad_datasets.index import ShardSummary, read_index, read_summary
+from dad_datasets.index import ShardSummary, read_summary
 from dad_datasets.keys import check_member_name, encode_key
 from dad_datasets.layout import FORMAT_VERSION, INDEX, MANIFEST, index_name
 from dad_datasets.lease import Lease
 from dad_datasets.manifest import Manifest, fingerprint_of, read_manifest, require_same_run, write_manifest
+from dad_datasets.prepared_totals import PreparedTotals, count_prepared
 from dad_datasets.sources import CleanSource, SourceSettings, WorkUnit, open_source
-
-
-@dataclass(frozen=True, kw_only=True)
-class PreparedTotals:
-    """What a prepared folder holds; `failures` counts unusable samples by reason, `tar_bytes` adds up all tars."""
-
-    images: int
-    num_classes: int
-    failures: dict[str, int]
-    shards: int
-    tar_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +51,7 @@ def prepare_shards(
     with _only_writer(folder):
         running = _begin(source, settings, folder, samples_per_shard)
         summaries = list(_write_missing(source, folder, units, running.fingerprint, report))
-        totals = _count(folder, summaries, source.class_names)
+        totals = count_prepared(folder, summaries, source.class_names)
         finish_dataset(
             folder,
             running.model_copy(update={"num_classes": totals.num_classes}),
@@ -153,26 +142,3 @@ def _write_missing(
         done, failed = done + summary.rows, failed + summary.failed
         report(PreparationProgress(done=done, total=total, failed=failed))
         yield summary
-
-
-def _count(folder: Folder, summaries: Sequence[ShardSummary], class_names: tuple[str, ...] | None) -> PreparedTotals:
-    """Totals over all indexes, those of earlier runs too. UserError where not one sample is usable."""
-    failures, largest = Counter[str](), -1
-    for summary in summaries:
-        rows = read_index(folder, summary.unit, ("label", "reason"))
-        for row in rows.to_pylist():
-            if row["reason"]:
-                failures[row["reason"]] += 1
-            else:
-                largest = max(largest, row["label"])
-    images = sum(summary.ok for summary in summaries)
-    if images == 0:
-        reason, count = failures.most_common(1)[0]
-        raise UserError(f"not one of the source's {failures.total():,} samples is usable; {count:,} times: {reason}")
-    return PreparedTotals(
-        images=images,
-        num_classes=largest + 1 if class_names is None else len(class_names),
-        failures=dict(failures.most_common()),
-        shards=len(summaries),
-        tar_bytes=sum(summary.tar_bytes for summary in summaries),
-    )

@@ -34,7 +34,7 @@ class AdversarialView:
     """The image's file where a lossy format had to be written before scoring; otherwise it is still to be written."""
     codes: npt.NDArray[np.uint16]
     logits: npt.NDArray[np.float32]
-    measured: dict[str, float]
+    measured: dict[str, int | float]
     """The measurements that come from the models; `measurements` adds those of the canvases."""
     teacher_vqgan_top1: int | None
 
@@ -215,7 +215,7 @@ def _measure(
     logits: Float[Tensor, "b 2 c"],
     labels: Int[Tensor, "b"],
     targets: Int[Tensor, "b"] | None,
-) -> list[dict[str, float]]:
+) -> list[dict[str, int | float]]:
     """The measurements that come from tensors, one mapping a view."""
     clean, adversarial = logits[:, 0], logits[:, 1]
     confidence, top1 = logits.softmax(dim=2).max(dim=2)

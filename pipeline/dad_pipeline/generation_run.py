@@ -12,6 +12,7 @@ from dad_datasets.errors import UserError
 from dad_datasets.finishing import finish_dataset
 from dad_datasets.folder import Folder, LocalFolder, open_folder, require_writable
 from dad_datasets.index import read_summary
+from dad_datasets.keys import check_member_name, view_key
 from dad_datasets.layout import MANIFEST
 from dad_datasets.lease import Lease
 from dad_datasets.manifest import Manifest, fingerprint_of, read_manifest, require_same_run, write_manifest
@@ -58,6 +59,9 @@ def plan_run(recipe: Recipe, folder: Folder) -> Plan:
     recipe = resolve(recipe, existing)
     source = open_source(recipe.source)
     class_names = _class_names(recipe, source)
+    longest = source.longest_key()
+    if longest is not None:
+        check_member_name(view_key(longest, len(recipe.views.attacked) - 1))
     units = tuple(source.plan(recipe.samples_per_shard))
     configure_torch(recipe.compute)
     models = load_models(recipe, class_names)

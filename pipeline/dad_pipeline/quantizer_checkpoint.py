@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dad_datasets.errors import UserError
@@ -67,7 +67,7 @@ def save_quantizer(quantizer: Quantizer, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in quantizer.state_dict().items()}
     partial = folder / f".{WEIGHTS_NAME}.partial"
-    save_file(weights, partial)
+    partial.write_bytes(save(weights))  # save_file would make it unreadable to other users
     _publish(partial, folder / WEIGHTS_NAME)
     partial = folder / f".{CONFIG_NAME}.partial"
     partial.write_text(json.dumps(quantizer.architecture.model_dump(), indent=2) + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import datasets
 import fsspec
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-import datasets
 from dad_datasets.clean_hash import CleanHash
 from dad_datasets.commands.prepare import prepare
 from dad_datasets.errors import UserError
@@ -33,7 +33,8 @@ from dad_datasets.keys import encode_key
 from dad_datasets.layout import INDEX, SHARDS
 from dad_datasets.lease import Lease
 from dad_datasets.manifest import read_manifest, write_manifest
-from dad_datasets.preparing import PreparationProgress, PreparedTotals, prepare_shards
+from dad_datasets.prepared_totals import PreparedTotals
+from dad_datasets.preparing import PreparationProgress, prepare_shards
 from dad_datasets.shard_table import read_shard_table
 from dad_datasets.sources import CleanSample, CleanSource, SourceSettings, open_source
 

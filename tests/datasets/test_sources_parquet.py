@@ -7,13 +7,13 @@ import pickle
 from pathlib import Path
 from unittest import mock
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-import datasets
 from dad_datasets.errors import UserError
 from dad_datasets.sources import CleanSample, CleanSource, SourceSettings, open_source
 

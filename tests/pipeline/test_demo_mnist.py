@@ -7,12 +7,11 @@ import io
 from pathlib import Path
 from types import ModuleType
 
+import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-
-import datasets
 
 SCRIPT = Path(__file__).parents[2] / "recipes" / "demo" / "mnist.py"
 

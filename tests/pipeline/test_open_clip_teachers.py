@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dad_datasets.errors import UserError
+from dad_pipeline.checkpoint_file import weights_sha256
 from dad_pipeline.teachers import Teacher, TeacherSettings, load_teacher
-from dad_pipeline.teachers.zero_shot import pooled_features
+from dad_pipeline.teachers.zero_shot import ZeroShotClassifier, pooled_features
 
 CPU = torch.device("cpu")
 NAMES = ("cat", "dog", "tall ship")
@@ -147,6 +148,20 @@ def test_frozen_in_eval_mode_without_the_text_tower_and_differentiable(saved: di
     pixels = torch.rand(2, 3, 20, 20, requires_grad=True)
     (gradient,) = torch.autograd.grad(teacher(pixels)[:, 0].sum(), pixels)
     assert gradient.abs().amax((1, 2, 3)).min() > 0
+
+
+def test_hash_follows_the_text_tower_but_not_the_rounding_of_its_output(
+    folder: Path, model: nn.Module, saved: dict[str, Any]
+) -> None:
+    teacher = zero_shot(**saved)
+    digest = weights_sha256(teacher)
+    rounded = next(module for module in teacher.modules() if isinstance(module, ZeroShotClassifier))
+    rounded.embeddings.mul_(1 + 1e-6)
+    assert weights_sha256(teacher) == digest
+    state = {**model.state_dict(), "ln_final.bias": torch.full((8,), 0.5)}
+    save_file(state, folder / "other-text.safetensors")
+    other = zero_shot(**{**saved, "pretrained": str(folder / "other-text.safetensors")})
+    assert weights_sha256(other) != digest
 
 
 def test_random_weights_come_from_the_seed_alone(saved: dict[str, Any]) -> None:

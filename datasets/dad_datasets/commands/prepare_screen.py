@@ -10,7 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from dad_datasets.preparing import PreparationProgress, PreparedTotals
+from dad_datasets.prepared_totals import PreparedTotals
+from dad_datasets.preparing import PreparationProgress
 
 
 @contextmanager

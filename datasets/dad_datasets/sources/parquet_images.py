@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,10 +18,16 @@ from dad_datasets.sources.clean_source import (
     label_problem,
     longest_encoded,
 )
+from dad_datasets.sources.parquet_columns import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    check_types,
+    class_names_of,
+    find_column,
+    label_statistics,
+)
 from dad_datasets.sources.source_files import SourceFile, check_stems
 
-IMAGE_COLUMNS = ("image", "img")
-LABEL_COLUMNS = ("label", "labels", "fine_label")
 _ROWS_AT_ONCE = 256  # of a row group, so that one huge group does not fill the memory
 
 
@@ -35,10 +40,10 @@ class ParquetImages:
         self._files = {file.name: file for file in files}
         with _opened(files[0]) as parquet:
             schema = parquet.schema_arrow
-        self._image = _column(files[0], schema, image_column, IMAGE_COLUMNS, "image_column")
-        self._label = _column(files[0], schema, label_column, LABEL_COLUMNS, "label_column")
-        _check_types(files[0], schema, self._image, self._label)
-        self.class_names = _class_names(schema, self._label)
+        self._image = find_column(files[0], schema, image_column, IMAGE_COLUMNS, "image_column")
+        self._label = find_column(files[0], schema, label_column, LABEL_COLUMNS, "label_column")
+        check_types(files[0], schema, self._image, self._label)
+        self.class_names = class_names_of(schema, self._label)
         if not any(_num_rows(file) for file in files):
             raise UserError(f"source {files[0].path}: the {len(files)} Parquet file(s) hold no row")
 
@@ -51,7 +56,7 @@ class ParquetImages:
     def read(self, unit: WorkUnit) -> Iterator[CleanSample]:
         file = self._files[unit.source_shard]
         with _opened(file) as parquet:
-            _check_types(file, parquet.schema_arrow, self._image, self._label)
+            check_types(file, parquet.schema_arrow, self._image, self._label)
             row = 0
             for group in range(parquet.num_row_groups):
                 following = row + parquet.metadata.row_group(group).num_rows
@@ -69,11 +74,11 @@ class ParquetImages:
             if not file.is_local:
                 return None
             with _opened(file) as parquet:
-                _check_types(file, parquet.schema_arrow, self._image, self._label)
+                check_types(file, parquet.schema_arrow, self._image, self._label)
                 for group in range(parquet.num_row_groups):
                     if parquet.metadata.row_group(group).num_rows == 0:
                         continue
-                    statistics = _statistics(parquet.metadata.row_group(group), self._label)
+                    statistics = label_statistics(parquet.metadata.row_group(group), self._label)
                     if statistics is None or not statistics.has_min_max:
                         return None
                     low.append(statistics.min)
@@ -121,51 +126,6 @@ def _num_rows(file: SourceFile) -> int:
     with _opened(file) as parquet:
         num_rows: int = parquet.metadata.num_rows
     return num_rows
-
-
-def _column(file: SourceFile, schema: pa.Schema, named: str | None, usual: tuple[str, ...], field: str) -> str:
-    candidates = (named,) if named is not None else usual
-    found = next((name for name in candidates if name in schema.names), None)
-    if found is None:
-        raise UserError(
-            f"source file {file.path}: no column {' or '.join(candidates)}; "
-            f"name one of {', '.join(schema.names)} in {field}"
-        )
-    return found
-
-
-def _check_types(file: SourceFile, schema: pa.Schema, image: str, label: str) -> None:
-    for name in (image, label):
-        if name not in schema.names:
-            raise UserError(f"source file {file.path}: no column {name}, which the first file has")
-    kind = schema.field(image).type
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        kind = kind.field("bytes").type
-    # A column without a single value, as in an empty file, may have been written as null.
-    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_null(kind)):
-        raise UserError(
-            f"source file {file.path}: column {image} is {schema.field(image).type}; "
-            "expected binary or a struct with binary `bytes`"
-        )
-    kind = schema.field(label).type
-    if not (pa.types.is_integer(kind) or pa.types.is_null(kind)):
-        raise UserError(f"source file {file.path}: column {label} is {kind}; expected integers")
-
-
-def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
-    """Names of the ClassLabel feature in the metadata that Hugging Face `datasets` writes, if it is there."""
-    try:
-        names = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][label]["names"]
-    except (KeyError, TypeError, ValueError):
-        return None
-    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
-
-
-def _statistics(group: pq.RowGroupMetaData, label: str) -> pq.Statistics | None:
-    for index in range(group.num_columns):
-        if group.column(index).path_in_schema == label:
-            return group.column(index).statistics
-    return None
 
 
 def _sample(source_key: str, image: pa.Scalar, label: int | None) -> CleanSample:

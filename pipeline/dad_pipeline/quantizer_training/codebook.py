@@ -7,10 +7,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 
-def draw_vectors(
-    latents: Float[Tensor, "m d"], count: int, generator: torch.Generator
-) -> Float[Tensor, "count d"]:
-    """`count` of the latents at random, without repetition while they last; repeated ones are moved by 1 % of the spread."""
+def draw_vectors(latents: Float[Tensor, "m d"], count: int, generator: torch.Generator) -> Float[Tensor, "count d"]:
+    """`count` of the latents at random; once they run out, copies moved by 1 % of the spread."""
     order = torch.randperm(len(latents), generator=generator)
     chosen = order[torch.arange(count) % len(order)]
     vectors = latents[chosen.to(latents.device)].clone()

@@ -24,7 +24,7 @@ def reconstruction_loss(
 def quantisation_loss(
     latents: Float[Tensor, "b d h w"], vectors: Float[Tensor, "b d h w"], *, codebook: float, commitment: float
 ) -> Float[Tensor, ""]:
-    """van den Oord et al. 2017, equation 3: codebook vectors go to the latents, latents (more slowly) to the vectors."""
+    """van den Oord et al. 2017, equation 3: codebook vectors go to the latents, latents to the vectors."""
     return codebook * F.mse_loss(vectors, latents.detach()) + commitment * F.mse_loss(latents, vectors.detach())
 
 
@@ -38,7 +38,10 @@ def feature_distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Float
 
     This is LPIPS (Zhang et al. 2018) without its learnt weights, and with the teacher in the place of VGG.
     """
-    parts = [F.mse_loss(F.normalize(a, dim=1), F.normalize(b, dim=1)) * a.shape[1] for a, b in zip(found, wanted, strict=True)]
+    parts = [
+        F.mse_loss(F.normalize(a, dim=1), F.normalize(b, dim=1)) * a.shape[1]
+        for a, b in zip(found, wanted, strict=True)
+    ]
     return torch.stack(parts).sum()
 
 

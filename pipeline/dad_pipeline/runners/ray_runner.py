@@ -25,13 +25,20 @@ class _WorkerActor:
     def __init__(self, settings: WorkerSettings) -> None:
         self._views = 0
         self._lock = threading.Lock()
-        self._worker = Worker(settings, on_views=self._count)
+        # Ray would turn an error raised here into a dead actor, and its text into a traceback.
+        self._mistake: UserError | None = None
+        try:
+            self._worker = Worker(settings, on_views=self._count)
+        except UserError as mistake:
+            self._mistake = mistake
 
     def _count(self, views: int) -> None:
         with self._lock:
             self._views += views
 
     def generate(self, unit: WorkUnit) -> UnitReport | UnitFailure:
+        if self._mistake is not None:
+            raise self._mistake
         return self._worker.generate(unit)
 
     def take_views(self) -> int:
@@ -147,9 +154,6 @@ def _outcome(reference: Any, unit: WorkUnit) -> UnitReport | UnitFailure | _Died
             raise error.cause from None
         return UnitFailure(unit=unit.name, reason=str(error.cause))
     except RayActorError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, RayTaskError) and isinstance(cause.cause, UserError):
-            raise cause.cause from None  # the worker could not even be built
         return _Died(f"its worker died ({str(error).splitlines()[0]})")
     return outcome
 

@@ -14,8 +14,8 @@ from dad_datasets.errors import UserError
 from dad_pipeline.checkpoint_file import read_state_dict
 from dad_pipeline.teachers.mistakes import mismatched_keys
 from dad_pipeline.teachers.open_clip_model import load_open_clip
+from dad_pipeline.teachers.open_clip_settings import OpenClipLinearSettings
 from dad_pipeline.teachers.pixel_input import PixelInput
-from dad_pipeline.teachers.settings import OpenClipLinearSettings
 from dad_pipeline.teachers.teacher import Teacher
 from dad_pipeline.teachers.zero_shot import pooled_features
 

@@ -13,9 +13,10 @@ from safetensors import SafetensorError
 from torch import nn
 
 from dad_datasets.errors import UserError
+from dad_pipeline.teachers.input_settings import RANDOM
 from dad_pipeline.teachers.mistakes import close_names, mismatched_keys, up_to_three
+from dad_pipeline.teachers.open_clip_settings import OWN_CONFIG_PREFIXES, OpenClipSettings
 from dad_pipeline.teachers.pixel_input import Preprocessing, read_preprocessing
-from dad_pipeline.teachers.settings import OWN_CONFIG_PREFIXES, RANDOM, OpenClipSettings
 
 CONFIG_KEYS = ("embed_dim", "vision_cfg", "text_cfg")
 

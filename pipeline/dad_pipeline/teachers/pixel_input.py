@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dad_datasets.errors import UserError
+from dad_pipeline.teachers.input_settings import InputSettings
 from dad_pipeline.teachers.resize import ResizeFilter, resize
-from dad_pipeline.teachers.settings import InputSettings
 
 
 @dataclass(frozen=True, kw_only=True)

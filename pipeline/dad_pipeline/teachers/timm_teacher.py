@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from dad_datasets.errors import UserError
 from dad_pipeline.checkpoint_file import read_state_dict
+from dad_pipeline.teachers.input_settings import RANDOM
 from dad_pipeline.teachers.mistakes import close_names, mismatched_keys
 from dad_pipeline.teachers.pixel_input import PixelInput, Preprocessing, read_preprocessing
-from dad_pipeline.teachers.settings import RANDOM, TimmSettings
+from dad_pipeline.teachers.settings import TimmSettings
 from dad_pipeline.teachers.teacher import Teacher
 
 

@@ -1,0 +1,93 @@
+"""The training run: from a recipe to a folder with a quantizer, resumable at any checkpoint."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from dad_datasets.errors import UserError
+from dad_datasets.folder import LocalFolder, require_writable
+from dad_datasets.sources import open_source
+from dad_pipeline.quantizer_training.export import export_quantizer, write_picture, write_summary
+from dad_pipeline.quantizer_training.figures import QuantizerFigures, measure
+from dad_pipeline.quantizer_training.images import Batches, hold_back, load_images
+from dad_pipeline.quantizer_training.losses import TeacherDistance
+from dad_pipeline.quantizer_training.settings import QuantizerRecipe
+from dad_pipeline.quantizer_training.state import resume_state, save_state, start_state
+from dad_pipeline.quantizer_training.step import StepFigures, training_step
+from dad_pipeline.teachers import load_teacher
+
+STATE_NAME = "last.pt"
+
+
+class Listener(Protocol):
+    """Whoever watches a run."""
+
+    def loaded(self, num_images: int, problems: Counter[str], first_step: int) -> None: ...
+
+    def stepped(self, step: int, figures: StepFigures) -> None: ...
+
+    def checkpointed(self, step: int, figures: QuantizerFigures) -> None: ...
+
+
+def train_quantizer(recipe: QuantizerRecipe, out: Path, listener: Listener) -> QuantizerFigures:
+    """Train to the recipe's last step, from the checkpoint in `out` where there is one, and export the quantizer there.
+
+    On a CPU a resumed run gives the same bytes as one that was never interrupted. UserError for every mistake in the
+    recipe, for a folder begun with another recipe or other images, and for one that cannot be written.
+    """
+    device = _device(recipe)
+    if device.type == "cpu":
+        torch.set_num_threads(recipe.threads)
+    require_writable(LocalFolder(out))
+    source = open_source(recipe.source)
+    state = start_state(recipe, device)
+    origin = _origin(recipe, source.identity())
+    if (out / STATE_NAME).exists():
+        resume_state(state, origin, out / STATE_NAME)
+    teacher = distance = None
+    if recipe.teacher is not None:
+        teacher = load_teacher(recipe.teacher, class_names=source.class_names, device=device)
+        if recipe.losses.feature:
+            distance = TeacherDistance(teacher, recipe.losses.feature_layers)
+
+    images, problems = load_images(source, size=recipe.network.resolution, max_images=recipe.max_images)
+    training, validation = hold_back(images, recipe.validation_images, seed=recipe.seed)
+    batches = Batches(training, batch_size=recipe.optimiser.batch_size, seed=recipe.seed)
+    listener.loaded(len(images), problems, state.step)
+
+    while state.step < recipe.optimiser.steps:
+        figures = training_step(state, batches(state.step).to(device), recipe, distance)
+        listener.stepped(state.step, figures)
+        if state.step % recipe.checkpoint_every == 0:
+            save_state(state, origin, out / STATE_NAME)
+            export_quantizer(state.exported, out)
+            listener.checkpointed(
+                state.step,
+                measure(state.exported, validation, device=device, batch_size=64, teacher=None),
+            )
+    save_state(state, origin, out / STATE_NAME)
+    export_quantizer(state.exported, out)
+    closing = measure(state.exported, validation, device=device, batch_size=64, teacher=teacher)
+    write_picture(state.exported, validation, device=device, folder=out)
+    write_summary(state.exported, closing, steps=state.step, folder=out)
+    return closing
+
+
+def _origin(recipe: QuantizerRecipe, source_identity: str) -> dict[str, Any]:
+    """What a resumed run must agree with: all that decides the weights, and not where the files lie."""
+    only_judges = {"checkpoint_every"} if recipe.losses.feature else {"checkpoint_every", "teacher"}
+    fields = recipe.model_dump(mode="json", exclude=only_judges)
+    fields["source"]["path"] = source_identity
+    return fields
+
+
+def _device(recipe: QuantizerRecipe) -> torch.device:
+    if recipe.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device = 'cuda': torch finds no GPU here; expected cpu or auto")
+    if recipe.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(recipe.device)

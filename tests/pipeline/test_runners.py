@@ -1,0 +1,198 @@
+"""Whatever runs the units, and however often it was interrupted: the same bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+import ray
+import yaml
+from tiny_run import RawRecipe, dataset_bytes, run_recipe, tiny_recipe
+
+from dad_datasets.errors import UserError
+from dad_datasets.sources import WorkUnit
+from dad_pipeline.models import Models
+from dad_pipeline.runners.inline_runner import InlineRunner
+from dad_pipeline.runners.process_runner import ProcessRunner
+from dad_pipeline.runners.ray_runner import RayRunner
+from dad_pipeline.runners.runner import Event, RetryQueue
+from dad_pipeline.shard_generation import UnitReport
+from dad_pipeline.worker import UnitFailure, WorkerSettings
+
+UNITS = 3
+
+
+@pytest.fixture(scope="module")
+def reference(images: Path, quantizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The dataset of one undisturbed inline run."""
+    out = tmp_path_factory.mktemp("reference")
+    complete, _ = run_recipe(tiny_recipe(images, quantizer_folder), out)
+    assert complete
+    return dataset_bytes(out)
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[None]:
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+def test_two_inline_runs_are_byte_equal(recipe: RawRecipe, reference: dict[str, bytes], tmp_path: Path) -> None:
+    run_recipe(recipe, tmp_path)
+    assert dataset_bytes(tmp_path) == reference
+    assert len([name for name in reference if name.startswith("shards/")]) == UNITS
+
+
+def test_another_seed_changes_every_shard(recipe: RawRecipe, reference: dict[str, bytes], tmp_path: Path) -> None:
+    recipe["seed"] = 1
+    run_recipe(recipe, tmp_path)
+    other = dataset_bytes(tmp_path)
+    assert all(other[name] != reference[name] for name in reference if name.startswith("shards/"))
+
+
+def test_two_processes_write_the_same_bytes(recipe: RawRecipe, reference: dict[str, bytes], tmp_path: Path) -> None:
+    complete, _ = run_recipe(recipe, tmp_path, lambda _: ProcessRunner(2))
+    assert complete
+    assert dataset_bytes(tmp_path) == reference
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_ray_actors_write_the_same_bytes(recipe: RawRecipe, reference: dict[str, bytes], tmp_path: Path) -> None:
+    complete, _ = run_recipe(recipe, tmp_path, lambda _: RayRunner(workers=2, address=None))
+    assert complete
+    assert dataset_bytes(tmp_path) == reference
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_users_mistake_in_a_ray_worker_is_raised_as_such(recipe: RawRecipe, tmp_path: Path) -> None:
+    class Moved(InlineRunner):
+        """Sends workers a recipe whose source is gone."""
+
+        def run(self, units: Iterator[WorkUnit], settings: WorkerSettings) -> Generator[Event, None, None]:
+            source = settings.recipe.source.model_copy(update={"path": str(tmp_path / "gone")})
+            moved = settings.recipe.model_copy(update={"source": source})
+            gone = WorkerSettings(
+                recipe=moved, class_names=settings.class_names, out=settings.out, fingerprint=settings.fingerprint
+            )
+            yield from RayRunner(workers=1, address=None).run(units, gone)
+
+    with pytest.raises(UserError, match="gone"):
+        run_recipe(recipe, tmp_path / "out", Moved)
+
+
+class _StopsAfterOneUnit:
+    """A runner that is interrupted: it ends its first unit and does no more."""
+
+    def __init__(self, models: Models) -> None:
+        self._runner = InlineRunner(models)
+
+    def run(self, units: Iterator[WorkUnit], settings: WorkerSettings) -> Generator[Event, None, None]:
+        for event in self._runner.run(iter([next(units)]), settings):
+            yield event
+            if isinstance(event, UnitReport):
+                raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_goes_on_and_redoes_nothing(
+    recipe: RawRecipe, reference: dict[str, bytes], tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(recipe, tmp_path, _StopsAfterOneUnit)
+    finished = sorted(tmp_path.glob("index/*.parquet"))
+    assert len(finished) == 1
+    before = finished[0].stat().st_mtime_ns
+    complete, screen = run_recipe(recipe, tmp_path)
+    assert complete
+    assert "1 units are finished already" in screen
+    assert finished[0].stat().st_mtime_ns == before
+    assert dataset_bytes(tmp_path) == reference
+
+
+def test_a_finished_dataset_is_left_alone(recipe: RawRecipe, tmp_path: Path) -> None:
+    run_recipe(recipe, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    run_recipe(recipe, tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_tar_without_index_is_written_again(recipe: RawRecipe, reference: dict[str, bytes], tmp_path: Path) -> None:
+    run_recipe(recipe, tmp_path)
+    (tmp_path / "index/tiny-00001.parquet").unlink()
+    (tmp_path / "shards/tiny-00001.tar").write_bytes(b"half of a shard")
+    (tmp_path / "shards/.tmp-0123-tiny-00001.tar").write_bytes(b"left by a killed writer")
+    run_recipe(recipe, tmp_path)
+    assert dataset_bytes(tmp_path) == reference
+
+
+def test_a_changed_recipe_is_refused_with_the_field_named(recipe: RawRecipe, tmp_path: Path) -> None:
+    run_recipe(recipe, tmp_path)
+    recipe["attack"]["epsilon"] = 1.5
+    with pytest.raises(UserError, match=r"recipe\.attack\.epsilon: 2\.0 there, 1\.5 now"):
+        run_recipe(recipe, tmp_path)
+
+
+def test_moving_the_source_changes_nothing(
+    recipe: RawRecipe, reference: dict[str, bytes], tmp_path: Path, images: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/tiny").symlink_to(images)
+    recipe["source"]["path"] = str(tmp_path / "elsewhere/tiny")
+    run_recipe(recipe, tmp_path / "out")
+    moved = dataset_bytes(tmp_path / "out")
+    shards = [name for name in reference if name.startswith(("shards/", "index/"))]
+    assert {name: moved[name] for name in shards} == {name: reference[name] for name in shards}
+
+
+@pytest.mark.timeout(240)
+def test_a_run_killed_in_the_middle_goes_on_to_the_same_bytes(
+    recipe: RawRecipe, reference: dict[str, bytes], tmp_path: Path
+) -> None:
+    path, out = tmp_path / "recipe.yaml", tmp_path / "out"
+    path.write_text(yaml.safe_dump(recipe))
+    command = [str(Path(sys.executable).with_name("dad")), "generate", str(path), "--out", str(out)]
+    process = subprocess.Popen([*command, "--workers", "2"], start_new_session=True, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 180
+    while not list(out.glob("index/*.parquet")):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert dataset_bytes(out) == reference
+
+
+class TestRetryQueue:
+    @staticmethod
+    def unit(number: int) -> WorkUnit:
+        return WorkUnit(name=f"u-{number}", source_shard="u", start=number, count=1)
+
+    def test_a_unit_fails_after_its_retries(self) -> None:
+        queue = RetryQueue(iter([self.unit(0)]), max_retries=2)
+        for _ in range(2):
+            unit = queue.take()
+            assert unit is not None
+            assert queue.give_back(unit, "died") is None
+        unit = queue.take()
+        assert unit is not None
+        assert queue.give_back(unit, "died") == UnitFailure(unit="u-0", reason="died; tried 3 times")
+        assert queue.take() is None
+
+    def test_units_are_taken_lazily_and_in_order(self) -> None:
+        taken: list[int] = []
+
+        def units() -> Iterator[WorkUnit]:
+            for number in range(3):
+                taken.append(number)
+                yield self.unit(number)
+
+        queue = RetryQueue(units(), max_retries=0)
+        assert queue.take() == self.unit(0)
+        assert taken == [0]
