@@ -24,7 +24,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/python recipes/demo/mnist.py runs/demo/data
+	$(BIN)/python recipes/demo/mnist.py runs/demo/mnist
 	$(BIN)/dad generate recipes/demo/generate.yaml --out runs/demo/dad
 	$(BIN)/dad inspect runs/demo/dad --grid runs/demo/pictures.png
 

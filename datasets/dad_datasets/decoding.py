@@ -9,7 +9,25 @@ import zlib
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-_PARSER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error)
+# What Pillow's plug-ins let through on malformed files, beside their own errors.
+_PARSER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "MPO")
+"""The types that sources look for. Pillow knows more, of which some (EPS) start other programs on the image."""
 
 MAX_PIXELS = 178_956_970
 """Pillow's own limit for decompression bombs; an image with more pixels is refused before its pixels are decoded."""
@@ -30,31 +48,18 @@ def decode_image(encoded: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns below its hard limit, and about broken metadata
-            image = Image.open(io.BytesIO(encoded))
+            image = Image.open(io.BytesIO(encoded), formats=FORMATS)
             if image.width * image.height > max_pixels:
                 raise UndecodableImageError(f"decompression bomb ({image.width}x{image.height})")
             if image.mode.startswith(("I", "F")):
                 raise UndecodableImageError(f"unsupported pixel type ({image.mode})")
             image.load()
             return ImageOps.exif_transpose(image).convert("RGB")
+    except UndecodableImageError:
+        raise
     except Image.DecompressionBombError:
         raise UndecodableImageError("decompression bomb") from None
     except UnidentifiedImageError:
         raise UndecodableImageError("not an image") from None
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        TypeError,
-        KeyError,
-        struct.error,
-        zlib.error,
-    ) as error:
-        # Pillow's plug-ins let their parsers' own errors through on malformed files.
-        if isinstance(error, UndecodableImageError):
-            raise
+    except _PARSER_ERRORS as error:
         raise UndecodableImageError("truncated" if "truncated" in str(error) else "corrupt") from None
-    except (OverflowError, MemoryError):
-        raise UndecodableImageError("corrupt") from None

@@ -101,7 +101,8 @@ class RemoteFolder:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._fs, self._root = url_to_fs(self.url)
+        # Without cached listings, which would hide what other processes publish.
+        self._fs, self._root = url_to_fs(self.url, use_listings_cache=False)
 
     @contextmanager
     def publish(self, name: str) -> Iterator[IO[bytes]]:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from dad_datasets.decoding import decode_image
 from dad_datasets.views import Canvas
 
 ImageFormat = Literal["webp", "png", "jpg"]
@@ -35,6 +36,5 @@ def encode_canvas(canvas: Canvas, image_format: ImageFormat) -> bytes:
 
 
 def decode_canvas(encoded: bytes) -> Canvas:
-    """The pixels of a file that `encode_canvas` wrote. Raises OSError where the bytes are no such file."""
-    with Image.open(io.BytesIO(encoded)) as image:
-        return np.asarray(image.convert("RGB"))
+    """The pixels of a file that `encode_canvas` wrote. UndecodableImageError where it is none."""
+    return np.asarray(decode_image(encoded))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import IO, Any, Literal
 
@@ -135,6 +136,8 @@ def write_index(stream: IO[bytes], rows: Sequence[Row], schema: pa.Schema, summa
 def read_index(folder: Folder, unit: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of a unit's index. UserError where it is missing or damaged."""
     with _opened(folder, unit) as file:
+        if missing := set(columns or ()) - set(file.schema_arrow.names):
+            raise UserError(f"{folder.url}/{index_name(unit)}: has no column {min(missing)}")
         return file.read(columns=None if columns is None else list(columns))
 
 
@@ -144,19 +147,22 @@ def read_summary(folder: Folder, unit: str) -> ShardSummary:
         raw = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
     if raw is None:
         raise UserError(f"{folder.url}/{index_name(unit)}: not an index of this project")
-    document = json.loads(raw)
-    if document.pop("format_version", None) != FORMAT_VERSION:
-        raise UserError(f"{folder.url}/{index_name(unit)}: of another format version than {FORMAT_VERSION}")
     try:
+        document = dict(json.loads(raw))
+        if document.pop("format_version", None) != FORMAT_VERSION:
+            raise UserError(f"{folder.url}/{index_name(unit)}: of another format version than {FORMAT_VERSION}")
         return ShardSummary(**document)
-    except TypeError:
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError):
         raise UserError(f"{folder.url}/{index_name(unit)}: its summary is damaged") from None
 
 
-def _opened(folder: Folder, unit: str) -> pq.ParquetFile:
+@contextmanager
+def _opened(folder: Folder, unit: str) -> Iterator[pq.ParquetFile]:
+    # Errors of reading are caught too: a footer may be whole where the rows before it are not.
     name = index_name(unit)
     try:
-        return pq.ParquetFile(folder.open(name))
+        with folder.open(name) as stream, pq.ParquetFile(stream) as file:
+            yield file
     except FileNotFoundError:
         raise UserError(f"{folder.url}/{name}: the index is missing") from None
     except (pa.ArrowException, OSError) as error:

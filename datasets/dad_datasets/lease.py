@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import socket
@@ -10,6 +12,7 @@ import time
 import uuid
 from pathlib import Path
 from types import TracebackType
+from typing import IO, Any
 
 from dad_datasets.errors import UserError
 from dad_datasets.layout import LEASE
@@ -18,92 +21,121 @@ HEARTBEAT_S = 5.0
 EXPIRY_S = 60.0
 """A lease whose heartbeat is older belongs to a run that died on another host."""
 
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
 
 class Lease:
     """Held as a context manager by the one run that writes to `folder`. UserError where another run lives there.
 
-    The file names host and process, so that a run killed on this host is recognised at once; one killed elsewhere is
-    taken over after EXPIRY_S without a heartbeat (the file's modification time).
+    The lease is a file that its holder keeps locked. The kernel drops the lock with the process, so that a run killed
+    on this machine is recognised at once, whatever became of its process id; one killed on another machine (or on a
+    filesystem without locks) is taken over after `expiry_s` without a heartbeat (the file's modification time).
     """
 
     def __init__(self, folder: Path, *, heartbeat_s: float = HEARTBEAT_S, expiry_s: float = EXPIRY_S) -> None:
         self._path = folder / LEASE
         self._heartbeat_s = heartbeat_s
         self._expiry_s = expiry_s
-        self._owner = {"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex}
+        self._file: IO[bytes] | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="lease heartbeat", daemon=True)
 
     def __enter__(self) -> Lease:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        while not self._create():
-            holder = self._read()
-            if holder is not None and self._alive(holder):
-                raise UserError(
-                    f"{self._path.parent} is being written by another run "
-                    f"(process {holder['pid']} on {holder['host']}): wait for it, or stop it first"
-                )
-            self._evict()
+        while (file := self._create()) is None:
+            self._evict_dead()
+        self._file = file
+        self._thread = threading.Thread(target=self._beat, args=(file.fileno(),), name="lease heartbeat", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        assert self._file is not None
         self._stop.set()
         self._thread.join()
-        if self._read() == self._owner:
-            self._path.unlink(missing_ok=True)
+        with self._file as file:
+            if self._is_at_path(file):
+                self._path.unlink(missing_ok=True)
 
-    def _create(self) -> bool:
-        # Written aside and linked: the name appears with its content, or not at all where it is taken.
-        draft = self._path.with_name(f"{LEASE}-{self._owner['id']}")
-        draft.write_text(json.dumps(self._owner))
+    def _create(self) -> IO[bytes] | None:
+        # Written and locked aside, then linked: the name appears complete and held, or not at all where it is taken.
+        draft = self._path.with_name(f"{LEASE}-{uuid.uuid4().hex}")
+        file = draft.open("x+b", buffering=0)
         try:
+            holder = {"host": socket.gethostname(), "pid": os.getpid(), "kernel": _kernel(), "locked": _lock(file)}
+            file.write(json.dumps(holder).encode())
             os.link(draft, self._path)
-        except FileExistsError:
-            return False
+        except BaseException as error:
+            file.close()
+            if isinstance(error, FileExistsError):
+                return None
+            raise
         finally:
             draft.unlink()
-        return True
+        return file
 
-    def _evict(self) -> None:
-        # Renaming has one winner where two runs find the same dead lease.
-        grave = self._path.with_name(f"{LEASE}-dead-{self._owner['id']}")
+    def _evict_dead(self) -> None:
+        """Remove the lease that is there if its holder is dead, else raise UserError.
+
+        Only who has locked a lease may remove it, and only while it still has the name: of two runs that find the same
+        dead lease, the later one can neither remove the earlier one's new lease nor judge it dead.
+        """
         try:
-            self._path.rename(grave)
+            file = self._path.open("r+b")
         except FileNotFoundError:
             return
-        grave.unlink()
+        with file:
+            holder = _parsed(file.read())
+            lock = _lock(file)
+            if lock is not None and not self._is_at_path(file):
+                return
+            dead = lock is not None and holder.get("locked") is True and holder.get("kernel") == _kernel()
+            fresh = time.time() - os.fstat(file.fileno()).st_mtime < self._expiry_s
+            if lock is None or (fresh and not dead):
+                who = f"process {holder.get('pid', 'unknown')} on {holder.get('host', 'an unknown host')}"
+                raise UserError(
+                    f"{self._path.parent} is being written by another run ({who}): wait for it, or stop it first"
+                )
+            self._path.unlink(missing_ok=True)
 
-    def _read(self) -> dict[str, str | int] | None:
+    def _is_at_path(self, file: IO[bytes]) -> bool:
         try:
-            holder = json.loads(self._path.read_text())
-        except (FileNotFoundError, ValueError):
-            return None
-        return holder if isinstance(holder, dict) and {"host", "pid", "id"} <= holder.keys() else None
-
-    def _alive(self, holder: dict[str, str | int]) -> bool:
-        if holder["host"] == self._owner["host"]:
-            return _process_lives(int(holder["pid"]))
-        try:
-            return time.time() - self._path.stat().st_mtime < self._expiry_s
+            return os.path.samestat(os.fstat(file.fileno()), self._path.stat())
         except FileNotFoundError:
             return False
 
-    def _beat(self) -> None:
+    def _beat(self, descriptor: int) -> None:
+        # Through the descriptor: a run that slept past its expiry must not keep its successor's lease fresh.
         while not self._stop.wait(self._heartbeat_s):
-            try:
-                os.utime(self._path)
-            except OSError:
-                return  # the folder was removed under us; the next write will say so
+            os.utime(descriptor)
 
 
-def _process_lives(pid: int) -> bool:
+def _lock(file: IO[bytes]) -> bool | None:
+    """True: locked for as long as `file` is open; None: another process has it; False: no locks on this filesystem."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+            return False
+        raise
     return True
+
+
+def _kernel() -> str:
+    """What tells machines apart across which locks may not be seen: the boot's id, or the host's name without one."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return socket.gethostname()
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    """The holder in a lease file; empty where the file is none of ours."""
+    try:
+        holder = json.loads(content)
+    except ValueError:
+        return {}
+    return holder if isinstance(holder, dict) else {}

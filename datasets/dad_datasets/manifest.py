@@ -14,6 +14,8 @@ from dad_datasets.folder import Folder
 from dad_datasets.layout import MANIFEST
 from dad_datasets.settings import describe_mistake
 
+_ABSENT = object()
+
 
 class Manifest(BaseModel):
     """The document. `fingerprinted` holds every field that changes the result; `fingerprint` is its hash."""
@@ -55,7 +57,7 @@ def read_manifest(folder: Folder) -> Manifest:
     try:
         with folder.open(MANIFEST) as stream:
             document = json.load(stream)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder.url} is not a dataset: it has no {MANIFEST}") from None
     except (ValueError, RecursionError):
         raise UserError(f"{folder.url}/{MANIFEST} is not valid JSON") from None
@@ -70,8 +72,10 @@ def require_same_run(existing: Manifest, fingerprinted: Mapping[str, Any], *, wh
     if existing.fingerprint == fingerprint_of(fingerprinted):
         return
     before, now = flatten(existing.fingerprinted), flatten(json.loads(json.dumps(fingerprinted)))
-    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    shown = "; ".join(f"{key}: {_short(before.get(key))} there, {_short(now.get(key))} now" for key in changed[:8])
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key, _ABSENT) != now.get(key, _ABSENT))
+    shown = "; ".join(
+        f"{key}: {_short(before.get(key, _ABSENT))} there, {_short(now.get(key, _ABSENT))} now" for key in changed[:8]
+    )
     more = f" (and {len(changed) - 8} more)" if len(changed) > 8 else ""
     raise UserError(
         f"{where} was begun with other settings ({shown}{more}): rerun with those, or choose another output directory"
@@ -93,5 +97,5 @@ def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _short(value: object) -> str:
-    text = json.dumps(value, default=str)
+    text = "absent" if value is _ABSENT else json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -18,6 +18,9 @@ from dad_datasets.views import Canvas, View
 PSNR_CAP_DB = 100.0
 """Stands for the infinite PSNR of equal images: JSON and the index hold finite numbers only."""
 
+REST_FLOOR = -1e4
+"""Stands for the log of no mass at all, where every class is kept."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
@@ -96,7 +99,7 @@ def compress_logits(logits: npt.NDArray[np.float32], *, top_k: int | None, tempe
     """Rows of logits [n, C] in the form that is stored; full where `top_k` is None.
 
     Shifting a row by a constant changes no softmax, and with its maximum at 0 float16 keeps the top log-probability to
-    2e-4. The rest at temperature T is log(sum over classes left out of softmax(row / T)), -inf clipped to -1e4.
+    2e-4. The rest at temperature T is log(sum over classes left out of softmax(row / T)), at least REST_FLOOR.
     """
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     if top_k is None:
@@ -105,9 +108,12 @@ def compress_logits(logits: npt.NDArray[np.float32], *, top_k: int | None, tempe
     kept, left = order[:, :top_k], order[:, top_k:]
     rest = np.empty((len(logits), len(temperatures)), dtype=np.float32)
     for column, temperature in enumerate(temperatures):
-        mass = np.exp(shifted / temperature)
-        share = np.take_along_axis(mass, left, axis=1).sum(axis=1) / mass.sum(axis=1)
-        rest[:, column] = np.log(np.maximum(share, 1e-300)).clip(min=-1e4)
+        mass = np.exp(shifted / temperature).sum(axis=1)
+        scaled = np.take_along_axis(shifted, left, axis=1) / temperature
+        peak = scaled.max(axis=1, initial=-np.inf, keepdims=True).clip(min=REST_FLOOR)  # or the sum could come to 0
+        with np.errstate(divide="ignore"):
+            log_left = np.log(np.exp(scaled - peak).sum(axis=1)) + peak[:, 0]
+        rest[:, column] = (log_left - np.log(mass)).clip(min=REST_FLOOR)
     values = np.maximum(np.take_along_axis(shifted, kept, axis=1), -6e4).astype(np.float16)
     return Logits(values=values, ids=kept.astype(np.uint16), rest=rest)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,12 +29,16 @@ class _RecipeLoader(yaml.SafeLoader):
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable) or key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
-                )
+            problem = "cannot be a key" if not isinstance(key, Hashable) else "stands twice" if key in seen else None
+            if problem is not None:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} {problem}", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
+
+
+_RecipeLoader.add_implicit_resolver(  # YAML 1.1 asks for a point and a signed exponent
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"), list("-+.0123456789")
+)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -45,7 +50,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise UserError(f"recipe {path}: cannot be read: {reason}") from None
     try:
         raw = yaml.load(text, Loader=_RecipeLoader)  # a SafeLoader: no tags, no objects
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2026-99-99
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or "not valid YAML"
@@ -64,7 +69,7 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
             raise UserError(f"--set {assignment}: expected FIELD=VALUE, such as attack.epsilon=0.5")
         try:
             value = yaml.load(text, Loader=_RecipeLoader)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             raise UserError(f"--set {assignment}: the value is not valid YAML") from None
         section = result
         *parents, last = dotted.split(".")

@@ -8,6 +8,7 @@ from typing import IO, Any
 
 import numpy.typing as npt
 
+from dad_datasets.decoding import UndecodableImageError
 from dad_datasets.errors import UserError
 from dad_datasets.folder import Folder
 from dad_datasets.image_codec import decode_canvas
@@ -39,7 +40,7 @@ class ShardReader:
         """An image member's pixels. UserError where it cannot be decoded."""
         try:
             return decode_canvas(self.member(row, column))
-        except (OSError, SyntaxError, ValueError) as error:
+        except UndecodableImageError as error:
             raise UserError(f"{self._name}: the {column} of {row['key']} cannot be decoded: {error}") from None
 
     def array(self, row: Mapping[str, Any], column: str) -> npt.NDArray[Any]:

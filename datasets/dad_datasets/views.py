@@ -79,6 +79,13 @@ class RandomResizedCropView(_DrawnView):
             raise ValueError("expected [low, high] with 0 < low <= high")
         return value
 
+    @field_validator("scale")
+    @classmethod
+    def _is_a_share(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[1] > 1:
+            raise ValueError("expected shares of at most 1")
+        return value
+
     def draw(self, width: int, height: int, size: int, rng: np.random.Generator) -> tuple[Box, bool]:
         box = self._draw_box(width, height, rng)
         return box, bool(rng.random() < self.flip_probability)
@@ -94,7 +101,7 @@ class RandomResizedCropView(_DrawnView):
                 return left, top, left + w, top + h
         # No draw fitted: the largest centred crop within the range of ratios, as torchvision falls back.
         aspect = min(max(width / height, self.ratio[0]), self.ratio[1])
-        w, h = min(width, round(height * aspect)), min(height, round(width / aspect))
+        w, h = max(1, min(width, round(height * aspect))), max(1, min(height, round(width / aspect)))
         left, top = (width - w) // 2, (height - h) // 2
         return left, top, left + w, top + h
 

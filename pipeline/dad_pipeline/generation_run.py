@@ -120,6 +120,7 @@ def generate_dataset(
             try:
                 _drive(plan, missing, folder, make_runner(plan.models), log, console, failed)
             finally:
+                folder.sweep()  # what killed workers left; those that lived have ended
                 log.publish()
         names = [unit.name for unit in plan.units]
         complete = not log.failures

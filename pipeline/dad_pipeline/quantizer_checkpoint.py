@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dad_datasets.errors import UserError
+from dad_datasets.folder import LocalFolder
 from dad_datasets.settings import Settings, build_settings, read_recipe
 from dad_pipeline.checkpoint_file import read_state_dict
 from dad_pipeline.quantizer import Quantizer, QuantizerArchitecture
@@ -64,14 +64,12 @@ def load_quantizer(settings: QuantizerSettings, *, device: torch.device) -> Quan
 
 def save_quantizer(quantizer: Quantizer, folder: Path) -> None:
     """Write `quantizer` to `folder` as safetensors and JSON, each file atomically, the JSON last."""
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in quantizer.state_dict().items()}
-    partial = folder / f".{WEIGHTS_NAME}.partial"
-    partial.write_bytes(save(weights))  # save_file would make it unreadable to other users
-    _publish(partial, folder / WEIGHTS_NAME)
-    partial = folder / f".{CONFIG_NAME}.partial"
-    partial.write_text(json.dumps(quantizer.architecture.model_dump(), indent=2) + "\n", encoding="utf-8")
-    _publish(partial, folder / CONFIG_NAME)
+    target = LocalFolder(folder)
+    with target.publish(WEIGHTS_NAME) as stream:
+        stream.write(save(weights))
+    with target.publish(CONFIG_NAME) as stream:
+        stream.write(json.dumps(quantizer.architecture.model_dump(), indent=2).encode() + b"\n")
 
 
 def read_architecture(path: Path) -> QuantizerArchitecture:
@@ -127,10 +125,3 @@ def _check_fit(quantizer: Quantizer, weights: dict[str, Tensor], checkpoint: Pat
         raise UserError(
             f"checkpoint {checkpoint}: is of another architecture than {config}: {', '.join(problems[:3])}{more}"
         )
-
-
-def _publish(partial: Path, final: Path) -> None:
-    """Move a finished temporary file to its name, on the disk before it can be seen."""
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
-    partial.replace(final)

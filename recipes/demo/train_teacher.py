@@ -121,7 +121,7 @@ def train(args: argparse.Namespace) -> None:
             texts = model.encode_text(tokens[labels[chosen], spoken], normalize=True)
             loss = contrastive_loss(images, texts, labels[chosen], model.logit_scale.exp())
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+            loss.backward()  # torch does not annotate it
             optimizer.step()
             schedule.step()
             with torch.no_grad():

@@ -19,8 +19,9 @@ SIZES = st.integers(4, 40)
 def test_equals_interpolate(mode: ResizeFilter, height: int, width: int, new_height: int, new_width: int) -> None:
     pixels = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
     size = (new_height, new_width)
-    expected = F.interpolate(pixels, size=size, mode=mode, antialias=True, align_corners=False)
-    assert torch.allclose(resize(pixels, size, mode), expected, atol=2e-6)
+    # float64, because torch's own float32 is the coarser one: 4e-6 from this, where the matrices are within 3e-7
+    expected = F.interpolate(pixels.double(), size=size, mode=mode, antialias=True, align_corners=False)
+    assert (resize(pixels, size, mode) - expected).abs().max() < 1e-6
 
 
 @given(mode=MODES, size_in=SIZES, size_out=SIZES)

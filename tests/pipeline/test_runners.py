@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from dad_pipeline.runners.inline_runner import InlineRunner
 from dad_pipeline.runners.process_runner import ProcessRunner
 from dad_pipeline.runners.ray_runner import RayRunner
 from dad_pipeline.runners.runner import Event, RetryQueue
-from dad_pipeline.shard_generation import UnitReport
+from dad_pipeline.shard_generation import GenerationContext, UnitReport, generate_unit
 from dad_pipeline.worker import UnitFailure, WorkerSettings
 
 UNITS = 3
@@ -167,6 +168,41 @@ def test_a_run_killed_in_the_middle_goes_on_to_the_same_bytes(
     process.wait()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     assert dataset_bytes(out) == reference
+
+
+def test_a_killed_worker_is_replaced_and_its_units_made_again(
+    recipe: RawRecipe, reference: dict[str, bytes], tmp_path: Path
+) -> None:
+    class LosesAWorker(ProcessRunner):
+        def run(self, units: Iterator[WorkUnit], settings: WorkerSettings) -> Generator[Event, None, None]:
+            for number, event in enumerate(super().run(units, settings)):
+                if number == 0:
+                    for worker in multiprocessing.active_children():
+                        worker.kill()
+                yield event
+
+    complete, _ = run_recipe(recipe, tmp_path, lambda _: LosesAWorker(1))
+    assert complete
+    assert dataset_bytes(tmp_path) == reference
+
+
+def test_a_unit_that_always_fails_is_reported_and_the_others_are_made(
+    recipe: RawRecipe, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails_on_one(unit: WorkUnit, context: GenerationContext) -> UnitReport:
+        if unit.name.endswith("00001"):
+            raise RuntimeError("the device fell over")
+        return generate_unit(unit, context)
+
+    monkeypatch.setattr("dad_pipeline.worker.generate_unit", fails_on_one)
+    complete, screen = run_recipe(recipe, tmp_path)
+    assert not complete
+    assert "unit tiny-00001 was not made: RuntimeError: the device fell over; tried 3 times" in screen
+    assert len(list(tmp_path.glob("index/*.parquet"))) == UNITS - 1
+    monkeypatch.undo()
+    complete, _ = run_recipe(recipe, tmp_path)
+    assert complete
+    assert dataset_bytes(tmp_path) == reference
 
 
 class TestRetryQueue:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 import yaml
 from PIL import Image
 
+from dad_datasets.folder import LocalFolder
 from dad_pipeline.checkpoint_file import weights_sha256
 from dad_pipeline.quantizer import Quantizer, QuantizerArchitecture
 from dad_pipeline.quantizer_checkpoint import save_quantizer
@@ -27,11 +27,11 @@ TAMING_TARGETS = {"vq": "taming.models.vqgan.VQModel", "gumbel": "taming.models.
 def export_quantizer(quantizer: Quantizer, folder: Path) -> None:
     """Write `quantizer` to `folder` as taming publishes it (checkpoint + YAML), and as safetensors + JSON."""
     weights = {name: value.detach().cpu().clone() for name, value in quantizer.state_dict().items()}
-    partial = folder / f".{CHECKPOINT_NAME}.partial"
-    torch.save({"state_dict": weights}, partial)
-    os.replace(partial, folder / CHECKPOINT_NAME)
-    text = yaml.safe_dump({"model": taming_model(quantizer.architecture)}, sort_keys=False)
-    (folder / CONFIG_NAME).write_text(text, encoding="utf-8")
+    target = LocalFolder(folder)
+    with target.publish(CHECKPOINT_NAME) as stream:
+        torch.save({"state_dict": weights}, stream)
+    with target.publish(CONFIG_NAME) as stream:
+        stream.write(yaml.safe_dump({"model": taming_model(quantizer.architecture)}, sort_keys=False).encode())
     save_quantizer(quantizer, folder)
 
 

@@ -25,7 +25,7 @@ class Screen:
 
     def loaded(self, num_images: int, problems: Counter[str], first_step: int) -> None:
         for reason, count in problems.items():
-            self._line.console.print(Text(f"{count:,} images left out: {reason}"))
+            self._line.console.print(Text(f"left out: {count:,} ({reason})"))
         resumed = f", going on after step {first_step:,}" if first_step else ""
         self._line.console.print(f"{num_images:,} images{resumed}", highlight=False)
         # `start` anew: the time it took to load does not count as training time

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from dad_datasets.errors import UserError
+from dad_datasets.folder import LocalFolder
 from dad_datasets.seeding import generator_for
 from dad_pipeline.checkpoint_file import UNREADABLE
 from dad_pipeline.quantizer import Quantizer
@@ -93,11 +93,8 @@ def start_state(recipe: QuantizerRecipe, device: torch.device) -> TrainingState:
 def save_state(state: TrainingState, origin: dict[str, Any], path: Path) -> None:
     """Write the state atomically. `origin`: the plain values that a resumed run must agree with."""
     content = {name: part.state_dict() for name, part in state.parts().items()}
-    partial = path.with_name(f".{path.name}.partial")
-    torch.save({**content, "counts": state.counts, "step": state.step, "origin": origin}, partial)
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with LocalFolder(path.parent).publish(path.name) as stream:
+        torch.save({**content, "counts": state.counts, "step": state.step, "origin": origin}, stream)
 
 
 def resume_state(state: TrainingState, origin: dict[str, Any], path: Path) -> None:

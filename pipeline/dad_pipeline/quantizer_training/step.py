@@ -59,7 +59,7 @@ def training_step(
         loss = loss + adversary.weight * balance * adversarial
 
     state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     nn.utils.clip_grad_norm_(state.quantizer.parameters(), recipe.optimiser.clip_norm)
     state.optimiser.step()
     if joined:
@@ -120,7 +120,7 @@ def _teach_discriminator(state: TrainingState, real: Float[Tensor, "b 3 s s"], f
     discriminator.requires_grad_(True)
     loss = discriminator_loss(discriminator(real * 2 - 1), discriminator(fake * 2 - 1))
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimiser.step()
 
 

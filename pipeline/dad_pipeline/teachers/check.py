@@ -57,10 +57,12 @@ def require_better_than_chance(check: TeacherCheck) -> None:
 
 @torch.no_grad()
 def count_hits(
-    teacher: Callable[[Float[Tensor, "b 3 h w"]], Float[Tensor, "b c"]],
-    batches: Iterable[tuple[Float[Tensor, "b 3 h w"], Int[Tensor, " b"]]],
+    teacher: Callable[[Tensor], Tensor], batches: Iterable[tuple[Float[Tensor, "_ 3 _ _"], Int[Tensor, " _"]]]
 ) -> tuple[int, int]:
-    """(hits, total) over batches of pixels in [0,1] with their labels: how often the largest logit is the label's."""
+    """(hits, total) over batches of pixels in [0,1] with their labels: how often the largest logit is the label's.
+
+    The batches may differ in size, hence no named axes: a name would mean one length for all of them.
+    """
     hits = total = 0
     for pixels, labels in batches:
         hits += int((teacher(pixels).argmax(1) == labels).sum())

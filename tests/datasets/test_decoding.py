@@ -1,0 +1,158 @@
+"""Decoding: right pixels, or one short reason; never another exception."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dad_datasets.decoding import UndecodableImageError, decode_image
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
+KINDS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM")
+ORIENTATION = 0x0112
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "PPM"])
+def test_lossless_kinds_give_their_pixels(kind: str) -> None:
+    image = decode_image(encoded(Image.fromarray(PIXELS), kind))
+    assert image.mode == "RGB"
+    assert np.array_equal(np.asarray(image), PIXELS)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK"])
+def test_other_modes_become_rgb(mode: str) -> None:
+    kind = "TIFF" if mode in ("CMYK", "PA") else "PNG"
+    grey = Image.fromarray(np.full((4, 5, 3), 255, np.uint8)).convert("L").convert("LA" if mode == "PA" else "RGB")
+    image = decode_image(encoded(grey.convert(mode), kind))
+    assert (image.mode, image.size) == ("RGB", (5, 4))
+    assert (np.asarray(image) == 255).all()
+
+
+def test_transparent_pixels_keep_their_colour() -> None:
+    rgba = np.dstack([PIXELS, np.zeros((6, 9), np.uint8)])
+    assert np.array_equal(np.asarray(decode_image(encoded(Image.fromarray(rgba)))), PIXELS)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF"])
+def test_the_first_frame_of_many_counts(kind: str) -> None:
+    frames = [Image.new("RGB", (4, 3), colour) for colour in ("white", "black", "black")]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    image = decode_image(encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options))
+    assert (np.asarray(image) == 255).all()
+    assert image.size == (4, 3)
+
+
+TURNED = {
+    1: PIXELS,
+    2: PIXELS[:, ::-1],
+    3: PIXELS[::-1, ::-1],
+    4: PIXELS[::-1],
+    5: PIXELS.transpose(1, 0, 2),
+    6: np.rot90(PIXELS, -1),
+    7: PIXELS[::-1, ::-1].transpose(1, 0, 2),
+    8: np.rot90(PIXELS),
+}
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+def test_exif_rotation_is_applied(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    image = decode_image(encoded(Image.fromarray(PIXELS), "PNG", exif=exif))
+    assert np.array_equal(np.asarray(image), TURNED[orientation])
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_deep_greyscale_is_refused(dtype: type[np.generic]) -> None:
+    with pytest.raises(UndecodableImageError, match="unsupported pixel type"):
+        decode_image(encoded(Image.fromarray(np.zeros((4, 4), dtype)), "TIFF"))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_truncated_file_is_refused(kind: str) -> None:
+    content = encoded(Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)), kind)
+    with pytest.raises(UndecodableImageError, match="truncated|corrupt|not an image"):
+        decode_image(content[: len(content) // 2])
+
+
+def test_reasons() -> None:
+    for content, reason in [(b"", "empty file"), (b"<html>", "not an image")]:
+        with pytest.raises(UndecodableImageError, match=f"^{reason}$"):
+            decode_image(content)
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [15_000, 100_000])  # below and above the limit at which Pillow itself raises
+def test_a_bomb_is_refused(side: int) -> None:
+    with pytest.raises(UndecodableImageError, match="decompression bomb"):
+        decode_image(png_that_claims(side, side))
+
+
+def test_the_limit_counts_pixels() -> None:
+    content = encoded(Image.fromarray(PIXELS))
+    assert decode_image(content, max_pixels=54).size == (9, 6)
+    with pytest.raises(UndecodableImageError, match=r"decompression bomb \(9x6\)"):
+        decode_image(content, max_pixels=53)
+
+
+def test_no_program_is_started_for_postscript() -> None:
+    with pytest.raises(UndecodableImageError, match="not an image"):
+        decode_image(encoded(Image.fromarray(PIXELS), "EPS"))
+
+
+SEEDS = [encoded(Image.fromarray(PIXELS), kind) for kind in KINDS] + [
+    encoded(Image.fromarray(PIXELS).convert("P")),
+    encoded(Image.fromarray(PIXELS), "TIFF", compression="tiff_lzw"),
+    encoded(Image.fromarray(PIXELS), "JPEG", progressive=True),
+]
+
+
+def image_or_reason(content: bytes) -> None:
+    try:
+        image = decode_image(content, max_pixels=10**6)
+    except UndecodableImageError as error:
+        assert str(error)
+    else:
+        assert image.mode == "RGB"
+        np.asarray(image)
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes(content: bytes) -> None:
+    image_or_reason(content)
+
+
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
+    st.floats(0, 1),
+)
+@settings(max_examples=600, deadline=None)
+def test_any_damage(content: bytes, changes: list[tuple[float, int]], kept: float) -> None:
+    damaged = bytearray(content)
+    for place, value in changes:
+        damaged[int(place * len(damaged))] = value
+    image_or_reason(bytes(damaged))
+    image_or_reason(bytes(damaged[: int(kept * len(damaged))]))
