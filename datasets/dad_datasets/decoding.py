@@ -26,7 +26,7 @@ _PARSER_ERRORS = (
     zlib.error,
 )
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "MPO")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM")
 """The types that sources look for. Pillow knows more, of which some (EPS) start other programs on the image."""
 
 MAX_PIXELS = 178_956_970

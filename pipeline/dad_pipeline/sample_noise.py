@@ -6,22 +6,16 @@ versions; the manifest names the version.
 
 from __future__ import annotations
 
-import hashlib
-import json
-
 import numpy as np
 from jaxtyping import Float32
 
+from dad_datasets.seeding import generator_for
 from dad_pipeline.norms import NormName
 
 
 def sample_generator(seed: int, source_key: str, view: int, purpose: str) -> np.random.Generator:
-    """A generator of its own for each combination; distinct ones are independent streams (128 bits of SHA-256)."""
-    # JSON, because gluing the parts together would give ("a", 11) and ("a1", 1) one stream; it also escapes the lone
-    # surrogates that stand for undecodable bytes in file names.
-    identity = json.dumps([seed, source_key, view, purpose]).encode("ascii")
-    key = int.from_bytes(hashlib.sha256(identity).digest()[:16], "little")
-    return np.random.Generator(np.random.Philox(key=key))
+    """A generator of its own for each combination."""
+    return generator_for(seed, source_key, view, purpose)
 
 
 def random_start(

@@ -47,7 +47,7 @@ def test_transparent_pixels_keep_their_colour() -> None:
     assert np.array_equal(np.asarray(decode_image(encoded(Image.fromarray(rgba)))), PIXELS)
 
 
-@pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "MPO"])
 def test_the_first_frame_of_many_counts(kind: str) -> None:
     frames = [Image.new("RGB", (4, 3), colour) for colour in ("white", "black", "black")]
     options = {"lossless": True} if kind == "WEBP" else {}
@@ -85,7 +85,7 @@ def test_deep_greyscale_is_refused(dtype: type[np.generic]) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_a_truncated_file_is_refused(kind: str) -> None:
     content = encoded(Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)), kind)
-    with pytest.raises(UndecodableImageError, match="truncated|corrupt|not an image"):
+    with pytest.raises(UndecodableImageError, match=r"truncated|corrupt|not an image"):
         decode_image(content[: len(content) // 2])
 
 
@@ -131,11 +131,10 @@ SEEDS = [encoded(Image.fromarray(PIXELS), kind) for kind in KINDS] + [
 def image_or_reason(content: bytes) -> None:
     try:
         image = decode_image(content, max_pixels=10**6)
-    except UndecodableImageError as error:
-        assert str(error)
-    else:
-        assert image.mode == "RGB"
-        np.asarray(image)
+    except UndecodableImageError:
+        return
+    assert image.mode == "RGB"
+    assert np.asarray(image).size <= 3 * 10**6
 
 
 @given(st.binary(max_size=200))

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from typer.testing import CliRunner
 
 from dad_datasets.errors import UserError
+from dad_datasets.lease import Lease
 from dad_datasets.settings import build_settings
 from dad_pipeline.checkpoint_file import weights_sha256
 from dad_pipeline.commands.train_quantizer import train_quantizer as train_quantizer_command
@@ -176,6 +177,12 @@ def test_another_recipe_or_other_images_in_the_same_folder_are_refused(tmp_path:
     (tmp_path / "last.pt").write_bytes(b"garbage")
     with pytest.raises(UserError, match="not a readable training state"):
         train_quantizer(recipe_of(source), tmp_path, Recorder())
+
+
+def test_two_runs_at_once_in_one_folder_are_refused(tmp_path: Path, source: Path) -> None:
+    with Lease(tmp_path), pytest.raises(UserError, match=str(tmp_path)):
+        train_quantizer(recipe_of(source), tmp_path, Recorder())
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch
 
 from dad_datasets.errors import UserError
 from dad_datasets.folder import LocalFolder, require_writable
+from dad_datasets.lease import Lease
 from dad_datasets.sources import open_source
 from dad_pipeline.quantizer_training.export import export_quantizer, write_picture, write_summary
 from dad_pipeline.quantizer_training.figures import QuantizerFigures, measure
@@ -37,12 +38,17 @@ def train_quantizer(recipe: QuantizerRecipe, out: Path, listener: Listener) -> Q
     """Train to the recipe's last step, from the checkpoint in `out` where there is one, and export the quantizer there.
 
     On a CPU a resumed run gives the same bytes as one that was never interrupted. UserError for every mistake in the
-    recipe, for a folder begun with another recipe or other images, and for one that cannot be written.
+    recipe, and for a folder that was begun with another recipe or other images, is in use, or cannot be written.
     """
     device = _device(recipe)
     if device.type == "cpu":
         torch.set_num_threads(recipe.threads)
     require_writable(LocalFolder(out))
+    with Lease(out):
+        return _train(recipe, out, device, listener)
+
+
+def _train(recipe: QuantizerRecipe, out: Path, device: torch.device, listener: Listener) -> QuantizerFigures:
     source = open_source(recipe.source)
     state = start_state(recipe, device)
     origin = _origin(recipe, source.identity())

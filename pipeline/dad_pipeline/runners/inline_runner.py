@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 
 from dad_datasets.sources import WorkUnit
 from dad_pipeline.models import Models
@@ -22,10 +23,12 @@ class InlineRunner:
     def run(self, units: Iterator[WorkUnit], settings: WorkerSettings) -> Generator[Event, None, None]:
         """See `Runner`. An error of the user or of the device's memory is raised from here."""
         progress: queue.SimpleQueue[ViewsDone | Future[UnitReport | UnitFailure]] = queue.SimpleQueue()
-        worker = Worker(settings, lambda count: progress.put(ViewsDone(count)), self._models)
         todo = RetryQueue(units, settings.recipe.max_retries)
         running: dict[Future[UnitReport | UnitFailure], WorkUnit] = {}
-        with ThreadPoolExecutor(UNITS_IN_FLIGHT, thread_name_prefix="unit") as threads:
+        with (
+            closing(Worker(settings, lambda count: progress.put(ViewsDone(count)), self._models)) as worker,
+            ThreadPoolExecutor(UNITS_IN_FLIGHT, thread_name_prefix="unit") as threads,
+        ):
 
             def refill() -> None:
                 while len(running) < UNITS_IN_FLIGHT and (unit := todo.take()) is not None:
@@ -47,4 +50,3 @@ class InlineRunner:
                 else:
                     yield outcome
                 refill()
-        worker.close()
