@@ -22,6 +22,7 @@ def build_app() -> typer.Typer:
         name="dad",
         help="Discrete adversarial distillation: make adversarial shards once, distil any number of students.",
         no_args_is_help=True,
+        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )

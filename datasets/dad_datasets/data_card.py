@@ -15,11 +15,13 @@ from dad_datasets.manifest import Manifest
 
 def write_data_card(folder: Folder, manifest: Manifest) -> None:
     """Publish README.md, whose YAML makes Hugging Face load the shards and not the index."""
-    header = {
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": f"{SHARDS}/*.tar"}]}],
+    header: dict[str, object] = {
         "task_categories": ["image-classification"],
         "tags": ["webdataset", "adversarial", "knowledge-distillation"],
     }
+    if manifest.recipe["store"]["image"] != "none":
+        data_files = [{"split": "train", "path": f"{SHARDS}/*.tar"}]
+        header["configs"] = [{"config_name": "default", "data_files": data_files}]
     recipe = yaml.safe_dump(manifest.recipe, allow_unicode=True)  # sorted, as in the manifest it may come from
     text = (
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n"

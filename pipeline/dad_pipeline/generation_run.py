@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 
@@ -13,7 +16,7 @@ from dad_datasets.finishing import finish_dataset
 from dad_datasets.folder import Folder, LocalFolder, open_folder, require_writable
 from dad_datasets.index import read_summary
 from dad_datasets.keys import check_member_name, view_key
-from dad_datasets.layout import MANIFEST
+from dad_datasets.layout import MANIFEST, QUANTIZER
 from dad_datasets.lease import Lease
 from dad_datasets.manifest import Manifest, fingerprint_of, read_manifest, require_same_run, write_manifest
 from dad_datasets.sources import CleanSource, WorkUnit, open_source
@@ -21,6 +24,8 @@ from dad_datasets.summary import finished_units, summarise, summary_table
 from dad_pipeline.fingerprint import fingerprinted_fields, resolve
 from dad_pipeline.models import Models, configure_torch, load_models
 from dad_pipeline.progress import RunProgress
+from dad_pipeline.quantizer import Quantizer
+from dad_pipeline.quantizer_checkpoint import save_quantizer
 from dad_pipeline.recipe import Recipe
 from dad_pipeline.run_log import RunLog
 from dad_pipeline.runners.runner import Runner, ViewsDone
@@ -116,6 +121,8 @@ def generate_dataset(
             _look_at_teacher(plan, console)
             if not done:
                 write_manifest(folder, plan.manifest)
+                if plan.recipe.store.image == "none":
+                    _ship_quantizer(folder, plan.models.quantizer)
             failed = sum(read_summary(folder, unit).failed for unit in done)
             try:
                 _drive(plan, missing, folder, make_runner(plan.models), log, console, failed)
@@ -172,6 +179,15 @@ def _too_many(failed: int, plan: Plan, last: UnitReport) -> str:
         f"allows; the last unit's most frequent reason: {reason}. Mend the source, or go on with "
         "--set max_failure_rate=... (finished units are kept)"
     )
+
+
+def _ship_quantizer(folder: Folder, quantizer: Quantizer) -> None:
+    """Put the quantizer beside the codes, which are worth nothing without it."""
+    with tempfile.TemporaryDirectory() as temporary:
+        save_quantizer(quantizer, Path(temporary))
+        for path in sorted(Path(temporary).iterdir()):
+            with folder.publish(f"{QUANTIZER}/{path.name}") as stream, path.open("rb") as saved:
+                shutil.copyfileobj(saved, stream)
 
 
 def _look_at_teacher(plan: Plan, console: Console) -> None:

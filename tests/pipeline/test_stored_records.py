@@ -22,7 +22,9 @@ from dad_datasets.index import read_index
 from dad_datasets.record import pixels_sha256
 from dad_datasets.shard_reader import ShardReader, open_shard
 from dad_pipeline.adversarial_views import to_canvases, to_pixels
+from dad_pipeline.checkpoint_file import weights_sha256
 from dad_pipeline.models import load_models
+from dad_pipeline.quantizer_checkpoint import QuantizerSettings, load_quantizer
 from dad_pipeline.recipe import Recipe
 
 Row = dict[str, Any]
@@ -167,6 +169,9 @@ def test_codes_only_sets_have_no_tar_and_hold_the_same_samples(recipe: RawRecipe
     recipe["store"] = {"image": "none"}
     run_recipe(recipe, tmp_path / "codes")
     assert not (tmp_path / "codes/shards").exists()
+    shipped = load_quantizer(QuantizerSettings(checkpoint=tmp_path / "codes/quantizer"), device=CPU)
+    original = load_quantizer(QuantizerSettings(**recipe["quantizer"]), device=CPU)
+    assert weights_sha256(shipped) == weights_sha256(original)
     rows = rows_of(tmp_path / "codes")
     assert [row["image_sha256"] for row in rows] == [row["image_sha256"] for row in rows_of(tmp_path / "images")]
     for row, codes, teacher in zip(
