@@ -38,8 +38,8 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def write_lease(folder: Path, age_s: float = 0.0, **holder: str | int | bool) -> None:
-    path = folder / LEASE
+def write_lease(folder: Path, name: str = LEASE, *, age_s: float = 0.0, **holder: str | int | bool) -> None:
+    path = folder / name
     path.write_text(json.dumps({"host": "elsewhere", "pid": 7, "kernel": "another", "locked": True, **holder}))
     changed = path.stat().st_mtime - age_s
     os.utime(path, (changed, changed))
@@ -106,26 +106,38 @@ def test_without_locks_the_heartbeat_decides(tmp_path: Path) -> None:
             pass
 
 
-def test_the_heartbeat_shows(tmp_path: Path) -> None:
-    beaten = threading.Event()
-    utime = os.utime
+@pytest.fixture
+def beaten() -> Iterator[threading.Event]:
+    """Set after each heartbeat."""
+    event, utime = threading.Event(), os.utime
 
-    def spy(descriptor: int) -> None:
-        utime(descriptor)
-        beaten.set()
+    def spy(target: int | Path, times: tuple[float, float] | None = None) -> None:
+        utime(target, times)
+        if times is None:
+            event.set()
 
-    with mock.patch("os.utime", spy), Lease(tmp_path, heartbeat_s=0.001):
-        utime(tmp_path / LEASE, (1, 1))
+    with mock.patch("os.utime", spy):
+        yield event
+
+
+def test_the_heartbeat_shows(tmp_path: Path, beaten: threading.Event) -> None:
+    with Lease(tmp_path, heartbeat_s=0.001):
+        os.utime(tmp_path / LEASE, (1, 1))
         beaten.clear()
         assert beaten.wait(10)
         assert (tmp_path / LEASE).stat().st_mtime > 1
 
 
-def test_who_slept_past_the_expiry_leaves_its_successor_alone(tmp_path: Path) -> None:
-    with Lease(tmp_path):
-        (tmp_path / LEASE).unlink()  # as another machine does with a lease that seems dead
-        write_lease(tmp_path, pid=8)
+def test_who_slept_past_the_expiry_leaves_its_successor_alone(tmp_path: Path, beaten: threading.Event) -> None:
+    with Lease(tmp_path, heartbeat_s=0.001):
+        write_lease(tmp_path, LEASE + "-new", pid=8)
+        os.utime(tmp_path / f"{LEASE}-new", (1, 1))
+        (tmp_path / f"{LEASE}-new").replace(tmp_path / LEASE)  # as another machine does with a lease that seems dead
+        for _ in range(2):  # the first may have begun before
+            beaten.clear()
+            assert beaten.wait(10)
     assert json.loads((tmp_path / LEASE).read_text())["pid"] == 8
+    assert (tmp_path / LEASE).stat().st_mtime == 1
 
 
 def test_of_many_that_find_a_dead_lease_one_wins(tmp_path: Path) -> None:
