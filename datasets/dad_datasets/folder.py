@@ -151,7 +151,7 @@ def open_folder(url: str | Path) -> Folder:
 
 def require_writable(folder: Folder) -> None:
     """UserError unless a file can be made in `folder` (and its directories created)."""
-    probe = f".write-probe-{uuid.uuid4().hex[:12]}"
+    probe = f"{TEMPORARY_PREFIX}probe-{uuid.uuid4().hex[:12]}"
     try:
         with folder.publish(probe) as stream:
             stream.write(b"dad")

@@ -130,7 +130,7 @@ def write_index(stream: IO[bytes], rows: Sequence[Row], schema: pa.Schema, summa
     columns = {name: pa.array([row.get(name) for row in rows], type=schema.field(name).type) for name in schema.names}
     metadata = {"format_version": FORMAT_VERSION, **asdict(summary)}
     table = pa.table(columns, schema=schema.with_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True)}))
-    pq.write_table(table, stream, compression="zstd")
+    pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
 
 
 def read_index(folder: Folder, unit: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -161,7 +161,7 @@ def _opened(folder: Folder, unit: str) -> Iterator[pq.ParquetFile]:
     # Errors of reading are caught too: a footer may be whole where the rows before it are not.
     name = index_name(unit)
     try:
-        with folder.open(name) as stream, pq.ParquetFile(stream) as file:
+        with folder.open(name) as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
             yield file
     except FileNotFoundError:
         raise UserError(f"{folder.url}/{name}: the index is missing") from None

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dad_datasets.errors import UserError
 from dad_datasets.folder import Folder
 from dad_datasets.layout import MANIFEST
-from dad_datasets.settings import describe_mistake
+from dad_datasets.mistakes import describe_mistake
 
 _ABSENT = object()
 
@@ -64,7 +64,7 @@ def read_manifest(folder: Folder) -> Manifest:
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:
-        raise UserError(f"{folder.url}/{MANIFEST}: {describe_mistake(error)}") from None
+        raise UserError(f"{folder.url}/{MANIFEST}: {describe_mistake(error, Manifest)}") from None
 
 
 def require_same_run(existing: Manifest, fingerprinted: Mapping[str, Any], *, where: str) -> None:

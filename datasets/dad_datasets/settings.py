@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dad_datasets.errors import UserError
+from dad_datasets.mistakes import describe_mistake
 
 
 class Settings(BaseModel):
@@ -88,27 +89,9 @@ def build_settings(model: type[SettingsT], raw: dict[str, Any], *, origin: str) 
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{origin}: {describe_mistake(error)}") from None
+        raise UserError(f"{origin}: {describe_mistake(error, model)}") from None
 
 
 def load_settings(model: type[SettingsT], path: Path, overrides: Sequence[str] = ()) -> SettingsT:
     """A recipe file with `--set` overrides applied, validated. Relative paths in it stay relative to the caller."""
     return build_settings(model, apply_overrides(read_recipe(path), overrides), origin=f"recipe {path}")
-
-
-def describe_mistake(error: ValidationError) -> str:
-    """One line for a pydantic error: the field, the value that was given, what is allowed."""
-    problems = error.errors(include_url=False)
-    first = problems[0]
-    field = ".".join(str(part) for part in first["loc"]) or "recipe"
-    if first["type"] == "extra_forbidden":
-        message = f"{field}: unknown field"
-    elif first["type"] == "missing":
-        message = f"{field}: is required"
-    else:
-        value = repr(first["input"])
-        shown = value if len(value) <= 80 else value[:77] + "..."
-        reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        message = f"{field} = {shown}: {reason}"
-    more = len(problems) - 1
-    return message if not more else f"{message} (and {more} more mistake{'s' if more > 1 else ''})"

@@ -56,6 +56,7 @@ class CentreView(_DrawnView):
     """The centred square, the evaluation view: `fraction` 0.875 is resize-256-crop-224 in one crop."""
 
     kind: Literal["centre"] = "centre"
+    count: Literal[1] = Field(1, description="One: further centre views would be equal.")
     fraction: float = Field(1.0, gt=0, le=1, description="Side of the square as a share of the image's shorter side.")
 
     def draw(self, width: int, height: int, size: int, rng: np.random.Generator) -> tuple[Box, bool]:

@@ -46,13 +46,16 @@ def resolve(recipe: Recipe, existing: Manifest | None) -> Recipe:
     return recipe.model_copy(update={"compute": fixed})
 
 
-def fingerprinted_fields(recipe: Recipe, *, weights: Mapping[str, str], source_identity: str) -> dict[str, Any]:
+def fingerprinted_fields(
+    recipe: Recipe, *, weights: Mapping[str, str], preprocessing: str, source_identity: str
+) -> dict[str, Any]:
     """Everything that changes the result, as plain JSON values."""
     dumped = {k: v for k, v in recipe.model_dump(mode="json").items() if k not in NOT_RESULT_FIELDS}
     return {
         "format_version": FORMAT_VERSION,
         "recipe": _without_paths(dumped),
         "weights": dict(weights),
+        "preprocessing": preprocessing,  # the filter and size that a model's own config gave are not among the weights
         "source": source_identity,
         "libraries": library_versions(),
     }

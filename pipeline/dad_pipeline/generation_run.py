@@ -71,7 +71,12 @@ def plan_run(recipe: Recipe, folder: Folder) -> Plan:
     configure_torch(recipe.compute)
     models = load_models(recipe, class_names)
     _check_labels(source, models.teacher.num_classes, class_names)
-    fields = fingerprinted_fields(recipe, weights=models.weights(), source_identity=source.identity())
+    fields = fingerprinted_fields(
+        recipe,
+        weights=models.weights(),
+        preprocessing=models.teacher.preprocessing,
+        source_identity=source.identity(),
+    )
     if existing is not None:
         require_same_run(existing, fields, where=f"the output directory {folder.url}")
     manifest = Manifest(
@@ -192,11 +197,15 @@ def _ship_quantizer(folder: Folder, quantizer: Quantizer) -> None:
 
 def _look_at_teacher(plan: Plan, console: Console) -> None:
     """Print the teacher's accuracy; UserError where it is near chance and the recipe does not allow that."""
-    console.print(f"teacher: {plan.models.teacher.preprocessing}", highlight=False, markup=False)
+    console.print(f"teacher: {plan.models.teacher.preprocessing}", highlight=False, markup=False, soft_wrap=True)
     trial = try_teacher(plan.models, plan.recipe, plan.source, plan.units)
     if trial is None:
         return
-    console.print(f"{trial.clean.message()}; after the VQGAN alone {trial.after_vqgan.accuracy:.1%}", highlight=False)
+    console.print(
+        f"{trial.clean.message()}; after the VQGAN alone {trial.after_vqgan.accuracy:.1%}",
+        highlight=False,
+        soft_wrap=True,
+    )
     if not plan.recipe.check.allow_near_chance:
         require_better_than_chance(trial.clean)
 

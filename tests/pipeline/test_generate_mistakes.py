@@ -66,12 +66,20 @@ def long_name(raw: RawRecipe, folder: Path) -> None:
 
 
 MISTAKES: dict[str, tuple[Change, str]] = {
-    "unknown field": (set_field("attack.epsilom", 1.0), r"attack\.epsilom: unknown field"),
+    "unknown field": (set_field("attack.epsilom", 1.0), r"attack\.epsilom: unknown field; did you mean epsilon\?"),
     "wrong type": (set_field("attack.steps", "many"), r"attack\.steps = 'many'"),
     "out of range": (set_field("attack.epsilon", -1.0), r"attack\.epsilon = -1\.0: should be greater than 0"),
     "not a choice": (set_field("store.image", "gif"), r"store\.image.*= 'gif'.*'webp'"),
     "missing source": (set_field("source.path", "/nowhere/at/all"), "/nowhere/at/all"),
-    "missing checkpoint": (set_field("teacher.checkpoint", "/nowhere/t.pt"), "/nowhere/t.pt"),
+    "missing checkpoint": (
+        set_field("teacher", {"kind": "timm", "architecture": "test_resnet", "checkpoint": "/nowhere/t.pt"}),
+        "/nowhere/t.pt",
+    ),
+    "unknown field of a kind": (
+        set_field("teacher.img_size", 32),
+        r"^recipe r\.yaml: teacher\.img_size: unknown field; did you mean image_size\?$",
+    ),
+    "unknown kind": (set_field("teacher.kind", "clip"), "teacher.*'clip'.*'timm'"),
     "missing quantizer": (set_field("quantizer.checkpoint", "/nowhere/q"), "/nowhere/q"),
     "another architecture": (other_architecture, "another architecture"),
     "class names of another length": (set_field("class_names", ["a", "b"]), "2 names, but the source has 3 classes"),
