@@ -10,11 +10,13 @@ import socket
 import threading
 import time
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from dad_datasets.errors import UserError
+from dad_datasets.folder import Folder, LocalFolder
 from dad_datasets.layout import LEASE
 
 HEARTBEAT_S = 5.0
@@ -22,6 +24,11 @@ EXPIRY_S = 60.0
 """A lease whose heartbeat is older belongs to a run that died on another host."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def only_writer(folder: Folder) -> AbstractContextManager[object]:
+    """The lease of a dataset's folder; none yet on object stores, where two runs at once must be avoided by hand."""
+    return Lease(folder.path) if isinstance(folder, LocalFolder) else nullcontext()
 
 
 class Lease:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from dad_datasets.clean_shard import write_clean_shard
 from dad_datasets.errors import UserError
 from dad_datasets.finishing import finish_dataset
-from dad_datasets.folder import Folder, LocalFolder, require_writable
+from dad_datasets.folder import Folder, require_writable
 from dad_datasets.index import ShardSummary, read_summary
 from dad_datasets.keys import check_member_name, encode_key
 from dad_datasets.layout import FORMAT_VERSION, INDEX, MANIFEST, index_name
-from dad_datasets.lease import Lease
+from dad_datasets.lease import only_writer
 from dad_datasets.manifest import Manifest, fingerprint_of, read_manifest, require_same_run, write_manifest
 from dad_datasets.prepared_totals import PreparedTotals, count_prepared
 from dad_datasets.sources import CleanSource, SourceSettings, WorkUnit, open_source
@@ -48,7 +47,7 @@ def prepare_shards(
     if (longest := source.longest_key()) is not None:
         check_member_name(encode_key(longest))
     require_writable(folder)
-    with _only_writer(folder):
+    with only_writer(folder):
         running = _begin(source, settings, folder, samples_per_shard)
         summaries = list(_write_missing(source, folder, units, running.fingerprint, report))
         totals = count_prepared(folder, summaries, source.class_names)
@@ -81,10 +80,6 @@ def _check_labels(source: CleanSource) -> None:
             f"the source's largest label is {high}, but it names {len(source.class_names)} classes: "
             "labels must be below that"
         )
-
-
-def _only_writer(folder: Folder) -> AbstractContextManager[object]:
-    return Lease(folder.path) if isinstance(folder, LocalFolder) else nullcontext()
 
 
 def _begin(source: CleanSource, settings: SourceSettings, folder: Folder, samples_per_shard: int) -> Manifest:

@@ -26,7 +26,8 @@ from dad_pipeline.models import Models, configure_torch, load_models, precision
 from dad_pipeline.quantizer import Quantizer
 from dad_pipeline.quantizer_checkpoint import QuantizerSettings, load_quantizer
 from dad_pipeline.recipe import Recipe
-from dad_pipeline.shard_generation import compress_for, compute_batch
+from dad_pipeline.shard_generation import compute_batch
+from dad_pipeline.stored_views import compress_for
 from dad_pipeline.view_batches import ViewBatches
 
 
