@@ -39,6 +39,9 @@ def main() -> None:
     except UserError as error:
         _complain(str(error))
         sys.exit(EXIT_USER_ERROR)
+    except OSError as error:  # what the checks before could not foresee: a folder where a file should be, a full disk
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        sys.exit(EXIT_USER_ERROR)
     except ModuleNotFoundError as error:
         extra = _extra_needing(error.name or "")
         if extra is None:

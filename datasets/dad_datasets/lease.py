@@ -72,14 +72,14 @@ class Lease:
         try:
             holder = {"host": socket.gethostname(), "pid": os.getpid(), "kernel": _kernel(), "locked": _lock(file)}
             file.write(json.dumps(holder).encode())
-            os.link(draft, self._path)
+            _link(draft, self._path)
         except BaseException as error:
             file.close()
             if isinstance(error, FileExistsError):
                 return None
             raise
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
         return file
 
     def _evict_dead(self) -> None:
@@ -116,6 +116,18 @@ class Lease:
         # Through the descriptor: a run that slept past its expiry must not keep its successor's lease fresh.
         while not self._stop.wait(self._heartbeat_s):
             os.utime(descriptor)
+
+
+def _link(draft: Path, final: Path) -> None:
+    """Give `draft` its name where that is free. FileExistsError where it is taken."""
+    try:
+        os.link(draft, final)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        # No hard links here: claim the name, then put the held file in the claim's place.
+        os.close(os.open(final, os.O_CREAT | os.O_EXCL))
+        os.replace(draft, final)
 
 
 def _lock(file: IO[bytes]) -> bool | None:

@@ -29,6 +29,8 @@ class Manifest(BaseModel):
     fingerprinted: dict[str, Any]
     recipe: dict[str, Any] = {}
     """The resolved recipe, paths included: enough to run it again. Empty for prepared clean shards."""
+    quantizer_files: dict[str, str] = {}
+    """sha256 (hex) of each file of the quantizer that travels with a codes-only set; empty otherwise."""
     class_names: tuple[str, ...] | None
     num_classes: int
     shards: int
@@ -37,6 +39,9 @@ class Manifest(BaseModel):
     """Clean samples in the finished units; 0 while running."""
     clean_sha256: str
     """Over (source_key, source_sha256) of every clean sample in order; empty while running."""
+
+
+REQUIRED_OF_A_RECIPE = ("source", "store", "views", "samples_per_shard")
 
 
 def fingerprint_of(fingerprinted: Mapping[str, Any]) -> str:
@@ -62,9 +67,13 @@ def read_manifest(folder: Folder) -> Manifest:
     except (ValueError, RecursionError):
         raise UserError(f"{folder.url}/{MANIFEST} is not valid JSON") from None
     try:
-        return Manifest.model_validate(document)
+        manifest = Manifest.model_validate(document)
     except ValidationError as error:
         raise UserError(f"{folder.url}/{MANIFEST}: {describe_mistake(error, Manifest)}") from None
+    missing = [field for field in REQUIRED_OF_A_RECIPE if field not in manifest.recipe]
+    if manifest.kind == "adversarial" and missing:
+        raise UserError(f"{folder.url}/{MANIFEST}: its recipe lacks {', '.join(missing)}")
+    return manifest
 
 
 def require_same_run(existing: Manifest, fingerprinted: Mapping[str, Any], *, where: str) -> None:

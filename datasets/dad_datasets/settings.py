@@ -42,22 +42,22 @@ _RecipeLoader.add_implicit_resolver(  # YAML 1.1 asks for a point and a signed e
 )
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path, *, origin: str = "recipe") -> dict[str, Any]:
     """The mapping in a YAML file. UserError where it is missing, not YAML, or not a mapping."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
-        raise UserError(f"recipe {path}: cannot be read: {reason}") from None
+        raise UserError(f"{origin} {path}: cannot be read: {reason}") from None
     try:
         raw = yaml.load(text, Loader=_RecipeLoader)  # a SafeLoader: no tags, no objects
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2026-99-99
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or "not valid YAML"
-        raise UserError(f"recipe {path}:{where} {problem}") from None
+        raise UserError(f"{origin} {path}:{where} {problem}") from None
     if not isinstance(raw, dict):
-        raise UserError(f"recipe {path}: a mapping of fields was expected, found {type(raw).__name__}")
+        raise UserError(f"{origin} {path}: a mapping of fields was expected, found {type(raw).__name__}")
     return raw
 
 

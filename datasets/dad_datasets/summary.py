@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich.table import Table
+from rich.text import Text
 
 from dad_datasets.folder import Folder
 from dad_datasets.index import read_index, read_summary
@@ -113,7 +114,7 @@ def _add_rows(result: DatasetSummary, rows: pa.Table) -> None:
 
 def summary_table(summary: DatasetSummary, *, title: str, seconds: dict[str, float] | None = None) -> Table:
     """The closing table. `seconds` adds the time of each stage."""
-    table = Table(title=title, show_header=False, title_justify="left")
+    table = Table(title=Text(title), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_row("clean images", f"{summary.images:,}")
@@ -123,7 +124,7 @@ def summary_table(summary: DatasetSummary, *, title: str, seconds: dict[str, flo
         table.add_row("clean-only views", f"{summary.status['clean_only']:,}")
     table.add_row("failed views", f"{summary.status['failed']:,}")
     for reason, count in summary.reasons.most_common():
-        table.add_row(f"  {reason}", f"{count:,}")
+        table.add_row(Text(f"  {reason}"), f"{count:,}")
     for name, mean in summary.means.items():
         if mean.count:
             table.add_row(name, _shown(name, mean, summary))

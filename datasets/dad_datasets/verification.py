@@ -25,6 +25,7 @@ def problems(folder: Folder, manifest: Manifest) -> Iterator[str]:
     """One sentence for each thing that is wrong with an adversarial dataset, shard by shard."""
     if fingerprint_of(manifest.fingerprinted) != manifest.fingerprint:
         yield "manifest.json: its fingerprint is not the hash of its fields"
+    yield from _quantizer_problems(folder, manifest)
     units = finished_units(folder)
     summaries: dict[str, ShardSummary] = {}
     for unit in units:
@@ -38,6 +39,20 @@ def problems(folder: Folder, manifest: Manifest) -> Iterator[str]:
         yield f"{shard_name(orphan)}: has no index; the run that wrote it did not finish it"
     if manifest.state == "finished":
         yield from _total_problems(folder, manifest, summaries)
+
+
+def _quantizer_problems(folder: Folder, manifest: Manifest) -> Iterator[str]:
+    """A codes-only set is worth nothing without the quantizer that travels with it."""
+    if manifest.recipe["store"]["image"] == "none" and not manifest.quantizer_files:
+        yield "manifest.json: a codes-only set must name the files of its quantizer"
+    for name, expected in manifest.quantizer_files.items():
+        try:
+            actual = _sha256(folder, name)
+        except FileNotFoundError:
+            yield f"{name}: the quantizer's file is missing"
+            continue
+        if actual != expected:
+            yield f"{name}: its bytes are not those that were written (sha256 differs)"
 
 
 def _total_problems(folder: Folder, manifest: Manifest, summaries: Mapping[str, ShardSummary]) -> Iterator[str]:
@@ -58,7 +73,11 @@ def _total_problems(folder: Folder, manifest: Manifest, summaries: Mapping[str, 
         return  # the clean hash needs every index
     clean, samples = CleanHash(), 0
     for row in table:
-        for cells in read_index(folder, row.unit, ["view", "source_key", "source_sha256"]).to_pylist():
+        try:
+            rows = read_index(folder, row.unit, ["view", "source_key", "source_sha256"])
+        except UserError:
+            return  # said already, with its shard
+        for cells in rows.to_pylist():
             if cells["view"] == 0:
                 clean.add(cells["source_key"], cells["source_sha256"])
                 samples += 1
@@ -76,7 +95,7 @@ def _unit_problems(folder: Folder, manifest: Manifest, summary: ShardSummary) ->
     if manifest.recipe["store"]["image"] == "none":
         return
     with open_shard(folder, summary.unit) as shard:
-        if _tar_sha256(folder, summary.unit) != summary.tar_sha256:
+        if _sha256(folder, shard_name(summary.unit)) != summary.tar_sha256:
             yield f"{shard_name(summary.unit)}: its bytes are not those that were written (sha256 differs)"
             return  # every member would only repeat it
         for row in rows:
@@ -104,9 +123,9 @@ def _record_problems(folder: Folder, unit: str, shard: ShardReader, row: Mapping
         yield f"{where}: its pixels are not those that the index's hash was taken of"
 
 
-def _tar_sha256(folder: Folder, unit: str) -> str:
+def _sha256(folder: Folder, name: str) -> str:
     digest = hashlib.sha256()
-    with folder.open(shard_name(unit)) as stream:
+    with folder.open(name) as stream:
         while chunk := stream.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()

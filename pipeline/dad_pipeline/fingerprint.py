@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -11,7 +10,7 @@ from PIL import features
 
 from dad_datasets.layout import FORMAT_VERSION
 from dad_datasets.manifest import Manifest
-from dad_pipeline.models import resolve_device
+from dad_pipeline.models import Models, num_cores, resolve_device
 from dad_pipeline.recipe import Recipe
 
 PATH_FIELDS = frozenset({"path", "checkpoint", "pretrained", "config", "head"})
@@ -40,23 +39,25 @@ def resolve(recipe: Recipe, existing: Manifest | None) -> Recipe:
         device = settled.get("device") or resolve_device("auto").type
     threads = compute.threads
     if threads == "auto":
-        threads = settled.get("threads") or len(os.sched_getaffinity(0))
+        threads = settled.get("threads") or num_cores()
     # Validated again: a manifest may have been edited.
     fixed = type(compute).model_validate(compute.model_dump() | {"device": device, "threads": threads})
     return recipe.model_copy(update={"compute": fixed})
 
 
 def fingerprinted_fields(
-    recipe: Recipe, *, weights: Mapping[str, str], preprocessing: str, source_identity: str
+    recipe: Recipe, models: Models, *, class_names: tuple[str, ...] | None, source_identity: str
 ) -> dict[str, Any]:
     """Everything that changes the result, as plain JSON values."""
     dumped = {k: v for k, v in recipe.model_dump(mode="json").items() if k not in NOT_RESULT_FIELDS}
     return {
         "format_version": FORMAT_VERSION,
         "recipe": _without_paths(dumped),
-        "weights": dict(weights),
-        "preprocessing": preprocessing,  # the filter and size that a model's own config gave are not among the weights
+        "weights": models.weights(),
+        "architectures": models.architectures(),
+        "preprocessing": models.teacher.preprocessing,  # the filter and size that a model's own config gave
         "source": source_identity,
+        "class_names": None if class_names is None else list(class_names),  # they may come from the source
         "libraries": library_versions(),
     }
 
@@ -72,9 +73,13 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
+def _is_path(key: str, value: object) -> bool:
+    return key in PATH_FIELDS or (key == "architecture" and isinstance(value, str) and value.endswith(".json"))
+
+
 def _without_paths(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_paths(item) for key, item in value.items() if key not in PATH_FIELDS}
+        return {key: _without_paths(item) for key, item in value.items() if not _is_path(key, item)}
     if isinstance(value, list):
         return [_without_paths(item) for item in value]
     return value

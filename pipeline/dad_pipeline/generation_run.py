@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import hashlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -14,13 +14,14 @@ from dad_datasets.errors import UserError
 from dad_datasets.finishing import finish_dataset
 from dad_datasets.folder import Folder, open_folder, require_writable
 from dad_datasets.index import read_summary
-from dad_datasets.layout import QUANTIZER
+from dad_datasets.layout import QUANTIZER, index_name
 from dad_datasets.lease import only_writer
-from dad_datasets.manifest import write_manifest
+from dad_datasets.manifest import Manifest, require_same_run, write_manifest
+from dad_datasets.preparing import refuse_out_inside_source
 from dad_datasets.sources import WorkUnit
 from dad_datasets.summary import finished_units, summarise, summary_table
-from dad_pipeline.models import Models
-from dad_pipeline.planning import Plan, plan_run
+from dad_pipeline.models import Models, told_of_memory
+from dad_pipeline.planning import Plan, existing_manifest, plan_run
 from dad_pipeline.progress import RunProgress
 from dad_pipeline.quantizer import Quantizer
 from dad_pipeline.quantizer_checkpoint import save_quantizer
@@ -44,14 +45,15 @@ def generate_dataset(
 
     UserError for a mistake, before any work where it can be seen then.
     """
+    refuse_out_inside_source(recipe.source.path, out)
     folder = open_folder(out)
-    plan = plan_run(recipe, folder)
     require_writable(folder)
+    plan, models = plan_run(recipe, folder)
     with only_writer(folder):
         folder.sweep()
-        done = set(finished_units(folder))
-        _require_own_units(folder, plan, done)
-        missing = [unit for unit in plan.units if unit.name not in done]
+        done = finished_units(folder)
+        failed = _adopt(folder, plan, done)
+        missing = [unit for unit in plan.units if unit.name not in set(done)]
         console.print(
             f"{len(plan.units):,} units, {plan.num_views:,} views"
             + (f"; {len(done):,} units are finished already" if done else ""),
@@ -59,27 +61,55 @@ def generate_dataset(
         )
         log = RunLog(folder, runner_name)
         if missing:
-            _look_at_teacher(plan, console)
-            if not done:
-                write_manifest(folder, plan.manifest)
-                if plan.recipe.store.image == "none":
-                    _ship_quantizer(folder, plan.models.quantizer)
-            failed = sum(read_summary(folder, unit).failed for unit in done)
+            _look_at_teacher(plan, models, console)
+            manifest = _begin(folder, plan, models.quantizer)
+            runner = make_runner(models)
+            del models  # the workers have their own, unless the runner keeps these
             try:
-                _drive(plan, missing, folder, make_runner(plan.models), log, console, failed)
+                failed = _drive(plan, missing, folder, runner, log, console, failed)
             finally:
                 folder.sweep()  # what killed workers left; those that lived have ended
                 log.publish()
+        else:
+            manifest = plan.manifest
         names = [unit.name for unit in plan.units]
         complete = not log.failures
-        if complete and plan.manifest.state != "finished":
-            finish_dataset(folder, plan.manifest, names)
+        if complete and manifest.state != "finished":
+            finish_dataset(folder, manifest, names)
         finished = names if complete else finished_units(folder)
         seconds = log.seconds if missing else None
         console.print(summary_table(summarise(folder, finished), title=f"dataset {out}", seconds=seconds))
     for failure in log.failures:
         console.print(f"unit {failure.unit} was not made: {failure.reason}", markup=False, highlight=False)
     return complete
+
+
+def _adopt(folder: Folder, plan: Plan, done: Sequence[str]) -> int:
+    """Check, now that no other run can interfere, that what is finished belongs to this run; its failed views."""
+    existing = existing_manifest(folder)
+    if existing is not None:
+        require_same_run(existing, plan.manifest.fingerprinted, where=f"the output directory {folder.url}")
+    own = {unit.name for unit in plan.units}
+    failed = 0
+    for unit in done:
+        summary = read_summary(folder, unit)
+        if unit not in own or summary.fingerprint != plan.manifest.fingerprint:
+            raise UserError(f"{folder.url}/{index_name(unit)} was made by another run: choose another output directory")
+        failed += summary.failed
+    _require_few_failures(plan, failed)
+    return failed
+
+
+def _begin(folder: Folder, plan: Plan, quantizer: Quantizer) -> Manifest:
+    """The folder's manifest, written if it is not there; codes are worth nothing without the quantizer beside them."""
+    existing = existing_manifest(folder)
+    if existing is not None:
+        return existing
+    manifest = plan.manifest
+    if plan.recipe.store.image == "none":
+        manifest = manifest.model_copy(update={"quantizer_files": _ship_quantizer(folder, quantizer)})
+    write_manifest(folder, manifest)
+    return manifest
 
 
 def _drive(
@@ -90,16 +120,20 @@ def _drive(
     log: RunLog,
     console: Console,
     failed: int,
-) -> None:
+) -> int:
+    """Run the missing units; how many views of the whole dataset failed."""
     settings = WorkerSettings(
-        recipe=plan.recipe, class_names=plan.class_names, out=folder.url, fingerprint=plan.manifest.fingerprint
+        recipe=plan.recipe,
+        class_names=plan.class_names,
+        out=folder.url,
+        fingerprint=plan.manifest.fingerprint,
+        source_identity=plan.source_identity,
+        weights=plan.manifest.fingerprinted["weights"],
     )
-    views_per_image = len(plan.recipe.views.attacked)
-    views = sum(unit.count for unit in missing) * views_per_image
-    allowed = plan.recipe.max_failure_rate * plan.num_views
+    views = sum(unit.count for unit in missing) * len(plan.recipe.views.attacked)
     with (
-        RunProgress(console, units=len(missing), views=views) as progress,
         closing(runner.run(iter(missing), settings)) as events,
+        RunProgress(console, units=len(missing), views=views) as progress,
     ):
         for event in events:
             if isinstance(event, ViewsDone):
@@ -109,32 +143,39 @@ def _drive(
             unit_failed = 0 if isinstance(event, UnitFailure) else event.failed
             progress.unit_done(unit_failed)
             failed += unit_failed
-            if failed > allowed and not isinstance(event, UnitFailure):
-                raise TooManyFailuresError(_too_many(failed, plan, event))
+            if isinstance(event, UnitReport):
+                _require_few_failures(plan, failed, event.reasons)
+    return failed
 
 
-def _too_many(failed: int, plan: Plan, last: UnitReport) -> str:
-    reason = max(last.reasons, key=last.reasons.__getitem__) if last.reasons else "unknown"
-    return (
+def _require_few_failures(plan: Plan, failed: int, reasons: Mapping[str, int] | None = None) -> None:
+    if failed <= plan.recipe.max_failure_rate * plan.num_views:
+        return
+    last = f"; the last unit's most frequent reason: {max(reasons, key=reasons.__getitem__)}" if reasons else ""
+    raise TooManyFailuresError(
         f"{failed:,} of {plan.num_views:,} views failed, more than max_failure_rate = {plan.recipe.max_failure_rate:g} "
-        f"allows; the last unit's most frequent reason: {reason}. Mend the source, or go on with "
-        "--set max_failure_rate=... (finished units are kept)"
+        f"allows{last}. Mend the source, or go on with --set max_failure_rate=... (finished units are kept)"
     )
 
 
-def _ship_quantizer(folder: Folder, quantizer: Quantizer) -> None:
-    """Put the quantizer beside the codes, which are worth nothing without it."""
+def _ship_quantizer(folder: Folder, quantizer: Quantizer) -> dict[str, str]:
+    """Publish the quantizer; the sha256 of each of its files."""
+    hashes = {}
     with tempfile.TemporaryDirectory() as temporary:
         save_quantizer(quantizer, Path(temporary))
         for path in sorted(Path(temporary).iterdir()):
-            with folder.publish(f"{QUANTIZER}/{path.name}") as stream, path.open("rb") as saved:
-                shutil.copyfileobj(saved, stream)
+            name, content = f"{QUANTIZER}/{path.name}", path.read_bytes()
+            with folder.publish(name) as stream:
+                stream.write(content)
+            hashes[name] = hashlib.sha256(content).hexdigest()
+    return hashes
 
 
-def _look_at_teacher(plan: Plan, console: Console) -> None:
+def _look_at_teacher(plan: Plan, models: Models, console: Console) -> None:
     """Print the teacher's accuracy; UserError where it is near chance and the recipe does not allow that."""
-    console.print(f"teacher: {plan.models.teacher.preprocessing}", highlight=False, markup=False, soft_wrap=True)
-    trial = try_teacher(plan.models, plan.recipe, plan.source, plan.units)
+    console.print(f"teacher: {models.teacher.preprocessing}", highlight=False, markup=False, soft_wrap=True)
+    with told_of_memory(plan.recipe.compute):
+        trial = try_teacher(models, plan.recipe, plan.source, plan.units)
     if trial is None:
         return
     console.print(
@@ -144,9 +185,3 @@ def _look_at_teacher(plan: Plan, console: Console) -> None:
     )
     if not plan.recipe.check.allow_near_chance:
         require_better_than_chance(trial.clean)
-
-
-def _require_own_units(folder: Folder, plan: Plan, done: set[str]) -> None:
-    strangers = sorted(done - {unit.name for unit in plan.units})
-    if strangers:
-        raise UserError(f"{folder.url}/index holds units that this recipe does not make, {strangers[0]} among them")

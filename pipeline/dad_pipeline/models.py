@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -32,6 +33,23 @@ class Models:
         if self.attacked is not self.teacher:
             hashes["attack_model"] = weights_sha256(self.attacked)
         return hashes
+
+    def architectures(self) -> dict[str, str]:
+        """SHA-256 of each network's printed structure: an activation, say, stands in no weight."""
+        networks = {"teacher": self.teacher, "quantizer": self.quantizer, "attack_model": self.attacked}
+        return {name: hashlib.sha256(repr(network).encode()).hexdigest() for name, network in networks.items()}
+
+    def require(self, weights: Mapping[str, str]) -> None:
+        """UserError where this process loaded other weights than the run was planned with."""
+        own = self.weights()
+        for name in sorted(own.keys() | weights.keys()):
+            if own.get(name) != weights.get(name):
+                raise UserError(f"the {name}'s checkpoint is not the one that the run was planned with: it has changed")
+
+
+def num_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def resolve_device(name: DeviceName) -> torch.device:
@@ -67,10 +85,46 @@ def configure_torch(compute: ComputeSettings) -> None:
     """Fix this process's thread count and kernels as the recipe says. Call it once, before the first model call."""
     assert compute.threads != "auto", "threads are resolved before a worker starts"
     torch.set_num_threads(compute.threads)
+    # TF32 rounds to 2**-11, of the order of a whole small perturbation; float32 is to mean float32.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
     if compute.deterministic and torch.cuda.is_available():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
+
+
+class OutOfDeviceMemoryError(UserError):
+    """The batch does not fit the device: the run stops with a size that may."""
+
+
+@contextmanager
+def told_of_memory(compute: ComputeSettings) -> Iterator[None]:
+    """Turns the device's running out of memory into a sentence with a way out."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        size = compute.batch_size
+        raise OutOfDeviceMemoryError(
+            f"a batch of {size} views does not fit the device's memory: "
+            f"try --set compute.batch_size={max(1, size // 2)}"
+        ) from None
+
+
+def require_size(models: Models, recipe: Recipe) -> None:
+    """UserError where the networks cannot process one view of the recipe's size."""
+    size = recipe.views.size
+    try:
+        with torch.no_grad(), precision(recipe.compute, models.device):
+            blank = torch.zeros(1, 3, size, size, device=models.device)
+            for network in {models.teacher, models.attacked}:
+                network(blank)
+            models.quantizer.encode(blank)
+    except torch.OutOfMemoryError:
+        raise  # a RuntimeError too, but one that the caller knows how to tell
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"views.size = {size}: the models cannot process such images: {reason}") from None
 
 
 @contextmanager

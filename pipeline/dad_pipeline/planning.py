@@ -12,7 +12,7 @@ from dad_datasets.layout import MANIFEST
 from dad_datasets.manifest import Manifest, fingerprint_of, read_manifest, require_same_run
 from dad_datasets.sources import CleanSource, WorkUnit, open_source
 from dad_pipeline.fingerprint import fingerprinted_fields, resolve
-from dad_pipeline.models import Models, configure_torch, load_models
+from dad_pipeline.models import Models, configure_torch, load_models, require_size, told_of_memory
 from dad_pipeline.recipe import Recipe
 from dad_pipeline.teachers.prompts import class_names as named_classes
 
@@ -25,19 +25,18 @@ class Plan:
     source: CleanSource
     class_names: tuple[str, ...] | None
     units: tuple[WorkUnit, ...]
-    models: Models
+    source_identity: str
     manifest: Manifest
+    """As it stands in a folder that the run goes on in, else the one to write."""
 
     @property
     def num_views(self) -> int:
         return sum(unit.count for unit in self.units) * len(self.recipe.views.attacked)
 
 
-def plan_run(recipe: Recipe, folder: Folder) -> Plan:
-    """Resolve and check a run. UserError for whatever would make it fail later."""
-    existing = read_manifest(folder) if folder.exists(MANIFEST) else None
-    if existing is not None and existing.kind != "adversarial":
-        raise UserError(f"{folder.url} holds a {existing.kind} dataset: choose another output directory")
+def plan_run(recipe: Recipe, folder: Folder) -> tuple[Plan, Models]:
+    """Resolve and check a run, with its models loaded. UserError for whatever would make it fail later."""
+    existing = existing_manifest(folder)
     recipe = resolve(recipe, existing)
     source = open_source(recipe.source)
     class_names = _class_names(recipe, source)
@@ -46,14 +45,13 @@ def plan_run(recipe: Recipe, folder: Folder) -> Plan:
         check_member_name(view_key(longest, len(recipe.views.attacked) - 1))
     units = tuple(source.plan(recipe.samples_per_shard))
     configure_torch(recipe.compute)
-    models = load_models(recipe, class_names)
-    _check_labels(source, models.teacher.num_classes, class_names)
-    fields = fingerprinted_fields(
-        recipe,
-        weights=models.weights(),
-        preprocessing=models.teacher.preprocessing,
-        source_identity=source.identity(),
-    )
+    with told_of_memory(recipe.compute):
+        models = load_models(recipe, class_names)
+        require_size(models, recipe)
+    _check_classes(recipe, models.teacher.num_classes, class_names)
+    _check_labels(source, models.teacher.num_classes)
+    identity = source.identity()
+    fields = fingerprinted_fields(recipe, models, class_names=class_names, source_identity=identity)
     if existing is not None:
         require_same_run(existing, fields, where=f"the output directory {folder.url}")
     manifest = Manifest(
@@ -68,14 +66,23 @@ def plan_run(recipe: Recipe, folder: Folder) -> Plan:
         samples=0,
         clean_sha256="",
     )
-    return Plan(
+    plan = Plan(
         recipe=recipe,
         source=source,
         class_names=class_names,
         units=units,
-        models=models,
+        source_identity=identity,
         manifest=existing or manifest,
     )
+    return plan, models
+
+
+def existing_manifest(folder: Folder) -> Manifest | None:
+    """The manifest of the adversarial dataset that is begun in `folder`. UserError where another kind is."""
+    existing = read_manifest(folder) if folder.exists(MANIFEST) else None
+    if existing is not None and existing.kind != "adversarial":
+        raise UserError(f"{folder.url} holds a {existing.kind} dataset: choose another output directory")
+    return existing
 
 
 def _class_names(recipe: Recipe, source: CleanSource) -> tuple[str, ...] | None:
@@ -87,12 +94,26 @@ def _class_names(recipe: Recipe, source: CleanSource) -> tuple[str, ...] | None:
     return names if names is not None else source.class_names
 
 
-def _check_labels(source: CleanSource, num_classes: int, class_names: Sequence[str] | None) -> None:
+def _check_classes(recipe: Recipe, num_classes: int, class_names: Sequence[str] | None) -> None:
+    if num_classes < 2:
+        raise UserError(f"teacher: {num_classes} class; an attack needs at least 2")
+    logits = recipe.store.logits
+    if logits != "full" and logits.top_k > num_classes:
+        raise UserError(
+            f"store.logits.top_k = {logits.top_k}: the teacher has {num_classes} classes; at most that many"
+        )
+    if logits != "full" and num_classes > 65536:
+        raise UserError(f"store.logits.top_k: {num_classes} classes do not fit uint16 ids; store full logits")
     if class_names is not None and len(class_names) != num_classes:
         raise UserError(
             f"class_names: {len(class_names)} names for a teacher of {num_classes} classes; they must agree"
         )
+
+
+def _check_labels(source: CleanSource, num_classes: int) -> None:
     known = source.label_range()
+    if known is not None and known[1] < 0:
+        raise UserError("source: it has no labels, all of them are negative")
     if known is not None and known[1] >= num_classes:
         raise UserError(
             f"source: its labels reach {known[1]}, but the teacher has {num_classes} classes (0 to {num_classes - 1})"

@@ -38,6 +38,10 @@ class RunProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+        if kind is KeyboardInterrupt:
+            self._console.print(
+                "interrupted: ending the units in hand, so that nothing is lost; Ctrl-C again to stop at once"
+            )
 
     def views_done(self, count: int) -> None:
         """So many more views went through the models."""

@@ -46,6 +46,8 @@ def load_quantizer(settings: QuantizerSettings, *, device: torch.device) -> Quan
     UserError where a file is missing or corrupt, the config is not that of a VQGAN, or the weights do not fit it.
     """
     checkpoint = settings.checkpoint / WEIGHTS_NAME if settings.checkpoint.is_dir() else settings.checkpoint
+    if not checkpoint.is_file():
+        raise UserError(f"quantizer.checkpoint: no such file: {checkpoint}")
     config = settings.config
     if config is None and checkpoint.suffix == ".safetensors":
         config = checkpoint.with_suffix(".json")
@@ -74,7 +76,7 @@ def save_quantizer(quantizer: Quantizer, folder: Path) -> None:
 
 def read_architecture(path: Path) -> QuantizerArchitecture:
     """The architecture in a taming or latent-diffusion YAML file or in our JSON file; UserError where it is neither."""
-    raw = read_recipe(path)
+    raw = read_recipe(path, origin="quantizer config")
     origin = f"quantizer config {path}"
     if path.suffix == ".json":  # JSON is YAML
         return build_settings(QuantizerArchitecture, raw, origin=origin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -51,19 +52,27 @@ def replay(dataset: str, views: Sequence[tuple[str, str]]) -> list[Replayed]:
     recipe = build_settings(Recipe, manifest.recipe, origin="the dataset's recipe")
     configure_torch(recipe.compute)
     models = load_models(recipe, manifest.class_names)
-    if models.weights() != manifest.fingerprinted["weights"]:
-        raise UserError(f"{dataset}: the recipe's checkpoints are not those that the dataset was made with")
+    models.require(manifest.fingerprinted["weights"])
     wanted: dict[str, set[str]] = {}
     for name, key in views:
         wanted.setdefault(name, set()).add(key)
     source = open_source(recipe.source)
+    if source.identity() != manifest.fingerprinted["source"]:
+        raise UserError(
+            f"the source {recipe.source.path} is not the one that the dataset was made from: it has changed"
+        )
     results: list[Replayed] = []
     with ThreadPoolExecutor(2) as pool:
         for unit in source.plan(recipe.samples_per_shard):
             keys = wanted.pop(unit.name, set())
             if keys:
                 batches = ViewBatches(unit, source, recipe, models.teacher.num_classes, pool=pool, ahead=64)
-                results += _compare(folder, unit, recipe, _computed(batches, keys, recipe, models, pool))
+                compared = list(_compare(folder, unit, recipe, _computed(batches, keys, recipe, models, pool)))
+                results += compared
+                results += [
+                    Replayed(key=key, image_equal=False, codes_equal_share=0.0, logits_max_difference=math.inf)
+                    for key in sorted(keys - {result.key for result in compared})  # it can no longer be made
+                ]
     if wanted:
         raise UserError(f"{dataset}: the source no longer has the samples of unit {min(wanted)}")
     return results

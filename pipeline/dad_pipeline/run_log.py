@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import socket
 import time
@@ -12,6 +11,7 @@ from dataclasses import asdict
 
 from dad_datasets.folder import Folder
 from dad_datasets.layout import RUNS
+from dad_pipeline.models import num_cores
 from dad_pipeline.shard_generation import STAGES, UnitReport
 from dad_pipeline.worker import UnitFailure
 
@@ -27,7 +27,7 @@ class RunLog:
         self._head = {
             "host": socket.gethostname(),
             "platform": platform.platform(),
-            "cores": len(os.sched_getaffinity(0)),
+            "cores": num_cores(),
             "runner": runner,
             "started_unix_s": self.started,
         }

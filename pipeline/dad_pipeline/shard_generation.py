@@ -79,6 +79,7 @@ def generate_unit(unit: WorkUnit, context: GenerationContext) -> UnitReport:
         tar = TarWriter(stream) if stream is not None else None
         rows.update(_rows(unit, context, tar, times))
         tar_sha256 = tar.finish() if tar is not None else ""
+    assert len(rows) == unit.count * len(recipe.views.attacked), "every input view has its row"
     ordered = [rows[position] for position in sorted(rows)]
     status = Counter(row["status"] for row in ordered)
     summary = ShardSummary(
@@ -132,7 +133,7 @@ def _rows(
             break
         with context.model_lock, times.measure("models"):
             results = compute_batch(batch, recipe, models, pool)
-        context.on_views(len(batch.prepared))
+        context.on_views(batch.num_views)
         previous, encoding = encoding, [pool.submit(_encode, result, recipe, times) for result in results]
         yield from _written(previous, tar, times)
     yield from _written(encoding, tar, times)

@@ -55,6 +55,8 @@ class ViewBatch:
 
     attack: bool
     first_of_unit: bool
+    num_views: int
+    """Of the prepared views and those that failed before they got here."""
     prepared: list[PreparedView]
 
 
@@ -71,7 +73,8 @@ class ViewBatches:
         self.failed: list[FailedView] = []
         self._unit, self._source, self._recipe = unit, source, recipe
         self._num_classes = num_classes
-        self._pool, self._ahead = pool, ahead
+        self._pool = pool
+        self._ahead = max(1, ahead // len(recipe.views.attacked))
 
     def __iter__(self) -> Iterator[ViewBatch]:
         size = self._recipe.compute.batch_size
@@ -86,14 +89,16 @@ class ViewBatches:
                     filling[attack].append(view)
                 positions[attack] += 1
                 if positions[attack] % size == 0:
-                    yield ViewBatch(attack=attack, first_of_unit=positions[attack] == size, prepared=filling[attack])
+                    first = positions[attack] == size
+                    yield ViewBatch(attack=attack, first_of_unit=first, num_views=size, prepared=filling[attack])
                     filling[attack] = []
-        for attack, rest in filling.items():
-            if rest:
-                yield ViewBatch(attack=attack, first_of_unit=positions[attack] < size, prepared=rest)
+        for attack, position in positions.items():
+            if rest := position % size:
+                first = position < size
+                yield ViewBatch(attack=attack, first_of_unit=first, num_views=rest, prepared=filling[attack])
 
     def _decoded(self) -> Iterator[list[PreparedView | FailedView]]:
-        """The views of each sample, decoded by the pool at most `ahead` samples before they are asked for."""
+        """The views of each sample, decoded by the pool at most `ahead` views before they are asked for."""
         waiting: deque[Future[list[PreparedView | FailedView]]] = deque()
         for number, sample in enumerate(self._source.read(self._unit)):
             arguments = (sample, number, self._unit, self._recipe, self._num_classes)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import torch
-
 from dad_datasets.errors import UserError
 from dad_datasets.folder import open_folder
 from dad_datasets.sources import WorkUnit, open_source
-from dad_pipeline.models import Models, configure_torch, load_models
+from dad_pipeline.models import Models, configure_torch, load_models, num_cores, told_of_memory
 from dad_pipeline.recipe import Recipe
 from dad_pipeline.shard_generation import GenerationContext, UnitReport, generate_unit
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""Errors of the output that trying again cannot mend."""
 
 UNITS_IN_FLIGHT = 2
 """Units that a worker holds at once: while one is at the models, the other decodes, encodes or writes."""
@@ -29,6 +30,8 @@ class WorkerSettings:
     class_names: tuple[str, ...] | None
     out: str
     fingerprint: str
+    source_identity: str
+    weights: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +40,6 @@ class UnitFailure:
 
     unit: str
     reason: str
-
-
-class OutOfDeviceMemoryError(RuntimeError):
-    """The batch does not fit the device: the run stops with a size that may."""
 
 
 class Worker:
@@ -52,11 +51,18 @@ class Worker:
     def __init__(self, settings: WorkerSettings, on_views: Callable[[int], None], models: Models | None = None) -> None:
         configure_torch(settings.recipe.compute)
         self._settings = settings
-        self._pool = ThreadPoolExecutor(max_workers=max(2, _cores()), thread_name_prefix="codec")
+        source = open_source(settings.recipe.source)
+        if source.identity() != settings.source_identity:
+            raise UserError(f"the source {settings.recipe.source.path} has changed since the run was planned")
+        if models is None:
+            with told_of_memory(settings.recipe.compute):
+                models = load_models(settings.recipe, settings.class_names)
+            models.require(settings.weights)
+        self._pool = ThreadPoolExecutor(max_workers=max(2, num_cores()), thread_name_prefix="codec")
         self._context = GenerationContext(
             recipe=settings.recipe,
-            source=open_source(settings.recipe.source),
-            models=models or load_models(settings.recipe, settings.class_names),
+            source=source,
+            models=models,
             folder=open_folder(settings.out),
             fingerprint=settings.fingerprint,
             pool=self._pool,
@@ -67,22 +73,17 @@ class Worker:
     def generate(self, unit: WorkUnit) -> UnitReport | UnitFailure:
         """Make one unit. An error that is not the user's becomes a UnitFailure; nothing half-written stays."""
         try:
-            return generate_unit(unit, self._context)
+            with told_of_memory(self._settings.recipe.compute):
+                return generate_unit(unit, self._context)
         except UserError:
             raise
-        except torch.OutOfMemoryError:
-            size = self._settings.recipe.compute.batch_size
-            raise OutOfDeviceMemoryError(
-                f"a batch of {size} views does not fit the device's memory: "
-                f"try --set compute.batch_size={max(1, size // 2)}"
-            ) from None
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise UserError(f"{self._settings.out} cannot be written any more: {error.strerror}") from None
+            return UnitFailure(unit=unit.name, reason=f"{type(error).__name__}: {error}")
         except Exception as error:  # noqa: BLE001  # the one place where an error becomes a row: the unit's failure
             return UnitFailure(unit=unit.name, reason=f"{type(error).__name__}: {error}")
 
     def close(self) -> None:
         """End the worker's threads."""
         self._pool.shutdown()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

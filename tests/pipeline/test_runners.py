@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,9 +80,7 @@ def test_a_users_mistake_in_a_ray_worker_is_raised_as_such(recipe: RawRecipe, tm
         def run(self, units: Iterator[WorkUnit], settings: WorkerSettings) -> Generator[Event, None, None]:
             source = settings.recipe.source.model_copy(update={"path": str(tmp_path / "gone")})
             moved = settings.recipe.model_copy(update={"source": source})
-            gone = WorkerSettings(
-                recipe=moved, class_names=settings.class_names, out=settings.out, fingerprint=settings.fingerprint
-            )
+            gone = replace(settings, recipe=moved)
             yield from RayRunner(workers=1, address=None).run(units, gone)
 
     with pytest.raises(UserError, match="gone"):

@@ -24,6 +24,9 @@ def inspect(
     from dad_datasets.plugins import reconstruct_plugin
     from dad_datasets.summary import finished_units, summarise, summary_table
 
+    target = grid or _default_grid(dataset)
+    if target.suffix.lower() != ".png" or target.is_dir():
+        raise UserError(f"--grid {target}: expected the name of a .png file")
     console = Console()
     folder = open_folder(dataset)
     manifest = read_manifest(folder)
@@ -36,11 +39,23 @@ def inspect(
     if manifest.recipe["store"]["image"] == "none":
         console.print("no pictures: this dataset stores codes only")
         return
-    rows = grid_rows(folder, manifest, units, count=pictures, reconstruct=reconstruct_plugin())
+    try:
+        rows = grid_rows(folder, manifest, units, count=pictures, reconstruct=reconstruct_plugin())
+    except UserError as error:
+        raise UserError(
+            f"no pictures: {error} (paths in the recipe start at the directory that dad generate ran in)"
+        ) from None
     if not rows:
         console.print("no pictures: no view is stored")
         return
-    target = grid or Path(f"{dataset.rstrip('/').rsplit('://', 1)[-1]}-pictures.png")
     target.parent.mkdir(parents=True, exist_ok=True)
-    draw_grid(rows).save(target)
-    console.print(f"picture grid: {target}", soft_wrap=True, highlight=False)
+    draw_grid(rows).save(target, "PNG")
+    console.print(f"picture grid: {target}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _default_grid(dataset: str) -> Path:
+    """Beside a local dataset, in the current directory for a remote one."""
+    if "://" in dataset:
+        return Path(f"{dataset.rstrip('/').rsplit('/', 1)[-1]}-pictures.png")
+    path = Path(dataset).resolve()
+    return path.with_name(f"{path.name}-pictures.png")

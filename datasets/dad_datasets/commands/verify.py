@@ -14,6 +14,7 @@ def verify(
 ) -> None:
     """Check hashes, counts and indexes; with --replay compute some samples again."""
     from rich.console import Console
+    from rich.text import Text
 
     from dad_datasets.errors import UserError
     from dad_datasets.folder import open_folder
@@ -32,7 +33,7 @@ def verify(
     found = 0
     for problem in problems(folder, manifest):
         found += 1
-        console.print(f"[red]wrong:[/] {problem}", soft_wrap=True)
+        console.print(Text.assemble(("wrong: ", "red"), problem), soft_wrap=True)
     units = finished_units(folder)
     console.print(f"{len(units):,} shards read, dataset {manifest.state}: {found} problems", soft_wrap=True)
     if replayer is not None and not found:

@@ -30,7 +30,8 @@ class PreparedShards:
             raise UserError(f"source {path}: dad prepare did not finish there; run it again to go on")
         self.class_names = manifest.class_names
         self._clean_sha256 = manifest.clean_sha256
-        self._num_rows = {summary.unit: summary.rows for summary in read_shard_table(self._folder)}
+        self._shards = read_shard_table(self._folder)
+        self._num_rows = {summary.unit: summary.rows for summary in self._shards}
 
     def plan(self, samples_per_shard: int) -> Iterator[WorkUnit]:
         for unit, num_rows in self._num_rows.items():
@@ -70,4 +71,7 @@ class PreparedShards:
         return longest_encoded(longest_encoded(unit_keys) for unit_keys in keys)
 
     def identity(self) -> str:
-        return identity_of([(self._clean_sha256, len(self._num_rows)), *self._num_rows.items()])
+        shards = [
+            (f"{shard.unit} {shard.tar_sha256}", shard.rows) for shard in self._shards
+        ]  # the tars hold the labels
+        return identity_of([(self._clean_sha256, len(shards)), *shards])

@@ -39,7 +39,6 @@ def generate(
     from dad_pipeline.runners.inline_runner import InlineRunner
     from dad_pipeline.runners.process_runner import ProcessRunner
     from dad_pipeline.runners.runner import Runner
-    from dad_pipeline.worker import OutOfDeviceMemoryError
 
     settings = load_settings(Recipe, recipe, set_ or ())
     if ray_address is not None and runner is not RunnerName.ray:
@@ -53,9 +52,6 @@ def generate(
         return ProcessRunner(workers) if workers and workers > 1 else InlineRunner(models)
 
     console = Console()
-    try:
-        complete = generate_dataset(settings, out, make_runner=make_runner, runner_name=runner.value, console=console)
-    except OutOfDeviceMemoryError as error:
-        raise UserError(str(error)) from None
+    complete = generate_dataset(settings, out, make_runner=make_runner, runner_name=runner.value, console=console)
     if not complete:
         raise typer.Exit(1)

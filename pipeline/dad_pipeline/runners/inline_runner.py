@@ -42,11 +42,5 @@ class InlineRunner:
                 if isinstance(event, ViewsDone):
                     yield event
                     continue
-                unit, outcome = running.pop(event), event.result()
-                if isinstance(outcome, UnitFailure):
-                    failure = todo.give_back(unit, outcome.reason)
-                    if failure is not None:
-                        yield failure
-                else:
-                    yield outcome
+                yield from todo.settle(running.pop(event), event.result())
                 refill()

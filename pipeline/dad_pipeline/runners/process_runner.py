@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import signal
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from dad_datasets.errors import UserError
 from dad_datasets.sources import WorkUnit
 from dad_pipeline.runners.runner import Event, RetryQueue, ViewsDone
-from dad_pipeline.worker import UNITS_IN_FLIGHT, OutOfDeviceMemoryError, UnitFailure, Worker, WorkerSettings
+from dad_pipeline.worker import UNITS_IN_FLIGHT, Worker, WorkerSettings
 
 
 @dataclass
@@ -48,8 +50,7 @@ class ProcessRunner:
                     except (EOFError, ConnectionResetError):
                         member.process.join()
                         reason = f"its worker died (exit code {member.process.exitcode})"
-                        failures = [todo.give_back(unit, reason) for unit in member.units.values()]
-                        yield from (failure for failure in failures if failure is not None)
+                        yield from todo.lose(member.units.values(), reason)
                         members[index] = self._start(index, settings)
                         _refill(members[index], todo)
                         continue
@@ -66,7 +67,8 @@ class ProcessRunner:
     def _start(self, index: int, settings: WorkerSettings) -> _Member:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, index, settings), name=f"dad-worker-{index}")
-        process.start()
+        with _without_interrupts():  # Ctrl-C is for the driver: it lets the workers end their units
+            process.start()
         theirs.close()  # so that the death of the process ends the stream on our side
         return _Member(process, ours)
 
@@ -80,19 +82,26 @@ def _refill(member: _Member, todo: RetryQueue) -> None:
             return  # it died; its units come back when its end of the stream is read
 
 
-def _handle(event: Event | UserError | OutOfDeviceMemoryError, member: _Member, todo: RetryQueue) -> Iterator[Event]:
+def _handle(event: Event | UserError, member: _Member, todo: RetryQueue) -> Iterator[Event]:
     if isinstance(event, Exception):
         raise event
     if isinstance(event, ViewsDone):
         yield event
         return
-    unit = member.units.pop(event.unit)
-    if isinstance(event, UnitFailure):
-        failure = todo.give_back(unit, event.reason)
-        if failure is not None:
-            yield failure
-    else:
-        yield event
+    yield from todo.settle(member.units.pop(event.unit), event)
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """A process started inside ignores SIGINT for its whole life; only the main thread may change signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _work(connection: Connection, index: int, settings: WorkerSettings) -> None:
@@ -104,16 +113,15 @@ def _work(connection: Connection, index: int, settings: WorkerSettings) -> None:
     lock = threading.Lock()
 
     def send(event: Event | Exception) -> None:
-        with lock:
+        # Without a driver units are published all the same: nobody needs to hear of it.
+        with lock, contextlib.suppress(BrokenPipeError, ConnectionResetError, OSError):
             connection.send(event)
 
     def generate(worker: Worker, unit: WorkUnit) -> None:
         try:
             send(worker.generate(unit))
-        except (UserError, OutOfDeviceMemoryError) as error:
+        except UserError as error:
             send(error)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the driver is gone; the unit is published all the same
 
     try:
         worker = Worker(settings, on_views=lambda count: send(ViewsDone(count)))
@@ -124,7 +132,7 @@ def _work(connection: Connection, index: int, settings: WorkerSettings) -> None:
         while True:
             try:
                 unit = connection.recv()
-            except (EOFError, ConnectionResetError, KeyboardInterrupt):
+            except (EOFError, ConnectionResetError):
                 break
             threads.submit(generate, worker, unit)
     worker.close()

@@ -14,7 +14,7 @@ from dad_datasets.errors import UserError
 from dad_datasets.sources import WorkUnit
 from dad_pipeline.runners.runner import Event, RetryQueue, ViewsDone
 from dad_pipeline.shard_generation import UnitReport
-from dad_pipeline.worker import UNITS_IN_FLIGHT, OutOfDeviceMemoryError, UnitFailure, Worker, WorkerSettings
+from dad_pipeline.worker import UNITS_IN_FLIGHT, UnitFailure, Worker, WorkerSettings
 
 POLL_S = 1.0
 
@@ -113,7 +113,7 @@ def _drive(members: list[_Member], actor: Any, todo: RetryQueue, settings: Worke
         _refill(member, todo)
     while any(member.units for member in members):
         running = [reference for member in members for reference in member.units]
-        ready, _ = ray.wait(running, num_returns=len(running), timeout=POLL_S)
+        ready, _ = ray.wait(running, num_returns=1, timeout=POLL_S)
         for index, member in enumerate(members):
             yield from _progress(member)
             for reference in [r for r in ready if r in member.units]:
@@ -124,14 +124,9 @@ def _drive(members: list[_Member], actor: Any, todo: RetryQueue, settings: Worke
                 if isinstance(outcome, _Died):
                     lost = [unit, *member.units.values()]
                     members[index] = member = _Member(actor.remote(settings))
-                    failures = [todo.give_back(each, outcome.reason) for each in lost]
-                    yield from (failure for failure in failures if failure is not None)
-                elif isinstance(outcome, UnitFailure):
-                    failure = todo.give_back(unit, outcome.reason)
-                    if failure is not None:
-                        yield failure
+                    yield from todo.lose(lost, outcome.reason)
                 else:
-                    yield outcome
+                    yield from todo.settle(unit, outcome)
         for member in members:
             _refill(member, todo)
 
@@ -150,7 +145,7 @@ def _outcome(reference: Any, unit: WorkUnit) -> UnitReport | UnitFailure | _Died
     try:
         outcome: UnitReport | UnitFailure = ray.get(reference)
     except RayTaskError as error:
-        if isinstance(error.cause, UserError | OutOfDeviceMemoryError):
+        if isinstance(error.cause, UserError):
             raise error.cause from None
         return UnitFailure(unit=unit.name, reason=str(error.cause))
     except RayActorError as error:

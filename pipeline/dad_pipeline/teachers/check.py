@@ -15,7 +15,7 @@ from dad_datasets.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherCheck:
-    """Accuracy on the first samples against guessing; all in [0,1]."""
+    """Accuracy on a few samples against guessing; all in [0,1]."""
 
     hits: int
     total: int
@@ -26,7 +26,7 @@ class TeacherCheck:
     def message(self) -> str:
         """One line for the terminal."""
         return (
-            f"teacher accuracy on the first {self.total} samples: {self.accuracy:.1%} "
+            f"teacher accuracy on {self.total} samples: {self.accuracy:.1%} "
             f"({self.hits} right; guessing gives {self.chance:.1%})"
         )
 
