@@ -20,6 +20,12 @@ BEGUN: dict[str, object] = {
     "temperatures": [1.0, 4.0],
     "note": None,
 }
+RECIPE: dict[str, object] = {
+    "source": {"path": "a"},
+    "store": {"image": "webp"},
+    "views": {"size": 8},
+    "samples_per_shard": 10,
+}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
@@ -33,12 +39,20 @@ def manifest(fingerprinted: dict[str, object]) -> Manifest:
         state="running",
         fingerprint=fingerprint_of(fingerprinted),
         fingerprinted=fingerprinted,
+        recipe=RECIPE,
         class_names=("ant", "bee ü"),
         num_classes=2,
         shards=0,
         samples=0,
         clean_sha256="",
     )
+
+
+def test_an_adversarial_manifest_without_its_recipe_is_refused(tmp_path: Path) -> None:
+    folder = LocalFolder(tmp_path)
+    write_manifest(folder, manifest(BEGUN).model_copy(update={"recipe": {"source": {}, "views": {}}}))
+    with pytest.raises(UserError, match=r"manifest\.json: its recipe lacks store, samples_per_shard"):
+        read_manifest(folder)
 
 
 def test_it_comes_back_with_equal_bytes(tmp_path: Path) -> None:
