@@ -8,7 +8,7 @@ import json
 import pyarrow as pa
 
 from dad_datasets.folder import Folder
-from dad_datasets.index import Row, ShardSummary, span_cells, span_columns, write_index
+from dad_datasets.index import IDENTITY_COLUMNS, Row, ShardSummary, span_cells, span_columns, write_index
 from dad_datasets.keys import check_member_name, encode_key
 from dad_datasets.layout import index_name, shard_name
 from dad_datasets.sources.clean_source import CleanSample, CleanSource, WorkUnit
@@ -18,13 +18,7 @@ from dad_datasets.tar_writer import TarWriter
 # `view` is always 0, so that an index of clean shards reads like one of adversarial shards.
 CLEAN_SCHEMA = pa.schema(
     [
-        ("key", pa.string()),
-        ("source_key", pa.string()),
-        ("source_shard", pa.string()),
-        ("view", pa.int16()),
-        ("label", pa.int32()),
-        ("status", pa.string()),
-        ("reason", pa.string()),
+        *IDENTITY_COLUMNS,
         *span_columns(("jpg", "cls", "json")),
         ("source_sha256", pa.binary(32)),
     ]

@@ -43,16 +43,22 @@ class ShardSummary:
     failed: int
 
 
+IDENTITY_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
+    ("key", pa.string()),
+    ("source_key", pa.string()),
+    ("source_shard", pa.string()),
+    ("view", pa.int16()),
+    ("label", pa.int32()),
+    ("status", pa.string()),
+    ("reason", pa.string()),
+)
+"""What every index begins with, of clean shards as of adversarial ones."""
+
+
 def index_schema(members: Sequence[str], inline: Mapping[str, pa.DataType]) -> pa.Schema:
     """The columns of an index whose tar holds `members` (extensions); `inline` columns stand in Parquet alone."""
     columns: list[tuple[str, pa.DataType]] = [
-        ("key", pa.string()),
-        ("source_key", pa.string()),
-        ("source_shard", pa.string()),
-        ("view", pa.int16()),
-        ("label", pa.int32()),
-        ("status", pa.string()),
-        ("reason", pa.string()),
+        *IDENTITY_COLUMNS,
         *span_columns(members),
         ("source_sha256", pa.binary(32)),
         ("canvas_sha256", pa.binary(32)),

@@ -42,7 +42,7 @@ class AdversarialView:
         """Everything that is measured; two passes over the pixels, so it is called beside the encoding."""
         clean = self.source.canvas
         psnr, psnr_vqgan = psnr_db(self.canvas, clean), psnr_db(self.vqgan_canvas, clean)
-        return Measurements(**self.measured, psnr_db=psnr, psnr_vqgan_db=psnr_vqgan)  # type: ignore[arg-type]
+        return Measurements(**self.measured, psnr_db=psnr, psnr_vqgan_db=psnr_vqgan)  # type: ignore[arg-type]  # by name
 
 
 @dataclass(frozen=True, kw_only=True)
