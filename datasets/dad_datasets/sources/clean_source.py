@@ -54,6 +54,16 @@ class CleanSource(Protocol):
     def read(self, unit: WorkUnit) -> Iterator[CleanSample]:
         """Exactly `unit.count` samples, in order. A bad sample has a `problem`; only a damaged source file raises."""
 
+    def fetch(self, source_key: str) -> bytes:
+        """The image as `read` gives it, by random access: quick in any order, after pickling and in forked processes.
+
+        KeyError where the source has no such key, or no usable image under it (one of 0 bytes, for instance); labels
+        are not looked at. UserError where a source file turns out to be damaged or gone.
+        """
+
+    def preload(self) -> None:
+        """Load what `fetch` needs into memory, where that is worth it, so that workers forked later share it."""
+
     def label_range(self) -> tuple[int, int] | None:
         """Smallest and largest label over all samples, negative ones included, or None where that would be dear."""
 

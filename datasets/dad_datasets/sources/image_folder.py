@@ -6,21 +6,18 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from fsspec import AbstractFileSystem
-
 from dad_datasets.errors import UserError
 from dad_datasets.sources.clean_source import (
-    LARGEST_IMAGE_BYTES,
     CleanSample,
     WorkUnit,
     cut_units,
     identity_of,
-    image_problem,
     longest_encoded,
     text_of_name,
 )
+from dad_datasets.sources.image_files import fetch_image, is_listed_name, read_image
 from dad_datasets.sources.image_types import is_image_name
-from dad_datasets.sources.source_files import filesystem_of, list_folders, open_file, walk_files
+from dad_datasets.sources.source_files import filesystem_of, list_folders, walk_files
 
 
 class ImageFolder:
@@ -55,12 +52,20 @@ class ImageFolder:
     def read(self, unit: WorkUnit) -> Iterator[CleanSample]:
         labels = {name: label for label, name in enumerate(self._names)}
         for name in self._listing()[unit.start : unit.start + unit.count]:
-            image, problem = _read_image(self._filesystem, f"{self._root.rstrip('/')}/{name}")
+            image, problem = read_image(self._filesystem, f"{self._root.rstrip('/')}/{name}")
             source_key, name_problem = text_of_name(name)
             class_name = text_of_name(name.partition("/")[0])[0]
             yield CleanSample(
                 source_key=source_key, image=image, label=labels[class_name], problem=problem or name_problem
             )
+
+    def fetch(self, source_key: str) -> bytes:
+        if not is_listed_name(source_key):
+            raise KeyError(source_key)
+        return fetch_image(self._filesystem, f"{self._root.rstrip('/')}/{source_key}", source_key)
+
+    def preload(self) -> None:
+        pass
 
     def label_range(self) -> tuple[int, int] | None:
         return 0, len(self._names) - 1
@@ -103,13 +108,3 @@ def _check_classes(root: str, folders: list[str], with_images: set[str]) -> None
             + (f" (nor do {len(empty) - 1} others)" if len(empty) > 1 else "")
             + "; remove it, or labels would count it as a class"
         )
-
-
-def _read_image(filesystem: AbstractFileSystem, path: str) -> tuple[bytes, str]:
-    try:
-        with open_file(filesystem, path) as file:
-            image = file.read(LARGEST_IMAGE_BYTES + 1)
-    except (UserError, OSError):
-        return b"", "image file cannot be read"
-    problem = image_problem(len(image))
-    return (b"" if problem else image), problem

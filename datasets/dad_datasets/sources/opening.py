@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 
+from dad_datasets.cache_folder import DEFAULT_CACHE_BYTES
 from dad_datasets.errors import UserError
 from dad_datasets.layout import MANIFEST
 from dad_datasets.sources.clean_source import CleanSource
@@ -20,8 +22,14 @@ _SUFFIXES: dict[str, SourceKind] = {".tar": "webdataset", ".parquet": "parquet"}
 _FILES_LOOKED_AT = 1000  # when telling a folder's layout: enough for a stray file, quick for millions of images
 
 
-def open_source(settings: SourceSettings) -> CleanSource:
-    """The clean source at `settings.path`. UserError where nothing is there, or nothing that can be read."""
+def open_source(
+    settings: SourceSettings, *, cache: Path | None = None, cache_bytes: int = DEFAULT_CACHE_BYTES
+) -> CleanSource:
+    """The clean source at `settings.path`. UserError where nothing is there, or nothing that can be read.
+
+    `cache` is the folder for copies of remote tars, of which random access needs at most `cache_bytes`; None: the
+    user's cache folder. Reading in order needs none.
+    """
     kind = _tell_kind(settings.path) if settings.kind == "auto" else settings.kind
     if kind != "parquet" and (settings.image_column or settings.label_column):
         field = "image_column" if settings.image_column else "label_column"
@@ -29,9 +37,9 @@ def open_source(settings: SourceSettings) -> CleanSource:
     if kind == "image_folder":
         return ImageFolder(settings.path)
     if kind == "prepared":
-        return PreparedShards(settings.path)
+        return PreparedShards(settings.path, cache=cache, cache_bytes=cache_bytes)
     if kind == "webdataset":
-        return WebDatasetTars(_files_of(settings.path, ".tar"))
+        return WebDatasetTars(_files_of(settings.path, ".tar"), cache=cache, cache_bytes=cache_bytes)
     return ParquetImages(
         _files_of(settings.path, ".parquet"),
         image_column=settings.image_column,

@@ -26,9 +26,17 @@ def find_column(file: SourceFile, schema: pa.Schema, named: str | None, usual: t
 
 
 def check_types(file: SourceFile, schema: pa.Schema, image: str, label: str) -> None:
-    for name in (image, label):
-        if name not in schema.names:
-            raise UserError(f"source file {file.path}: no column {name}, which the first file has")
+    check_image_type(file, schema, image)
+    if label not in schema.names:
+        raise UserError(f"source file {file.path}: no column {label}, which the first file has")
+    kind = schema.field(label).type
+    if not (pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        raise UserError(f"source file {file.path}: column {label} is {kind}; expected integers")
+
+
+def check_image_type(file: SourceFile, schema: pa.Schema, image: str) -> None:
+    if image not in schema.names:
+        raise UserError(f"source file {file.path}: no column {image}, which the first file has")
     kind = schema.field(image).type
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = kind.field("bytes").type
@@ -38,9 +46,6 @@ def check_types(file: SourceFile, schema: pa.Schema, image: str, label: str) -> 
             f"source file {file.path}: column {image} is {schema.field(image).type}; "
             "expected binary or a struct with binary `bytes`"
         )
-    kind = schema.field(label).type
-    if not (pa.types.is_integer(kind) or pa.types.is_null(kind)):
-        raise UserError(f"source file {file.path}: column {label} is {kind}; expected integers")
 
 
 def class_names_of(schema: pa.Schema, label: str) -> tuple[str, ...] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +25,8 @@ from dad_datasets.sources.parquet_columns import (
     find_column,
     label_statistics,
 )
+from dad_datasets.sources.parquet_files import num_rows_of, opened_parquet
+from dad_datasets.sources.parquet_memory import ParquetMemory
 from dad_datasets.sources.source_files import SourceFile, check_stems
 
 _ROWS_AT_ONCE = 256  # of a row group, so that one huge group does not fill the memory
@@ -38,24 +39,25 @@ class ParquetImages:
         """UserError where stems collide, the first file has not the columns, or there is no row at all."""
         check_stems(files)
         self._files = {file.name: file for file in files}
-        with _opened(files[0]) as parquet:
+        with opened_parquet(files[0]) as parquet:
             schema = parquet.schema_arrow
         self._image = find_column(files[0], schema, image_column, IMAGE_COLUMNS, "image_column")
         self._label = find_column(files[0], schema, label_column, LABEL_COLUMNS, "label_column")
         check_types(files[0], schema, self._image, self._label)
         self.class_names = class_names_of(schema, self._label)
-        if not any(_num_rows(file) for file in files):
+        if not any(num_rows_of(file) for file in files):
             raise UserError(f"source {files[0].path}: the {len(files)} Parquet file(s) hold no row")
+        self._memory = ParquetMemory(files, self._image)
 
     def plan(self, samples_per_shard: int) -> Iterator[WorkUnit]:
         for name, file in self._files.items():
             yield from cut_units(
-                stem=file.stem, source_shard=name, num_samples=_num_rows(file), samples_per_shard=samples_per_shard
+                stem=file.stem, source_shard=name, num_samples=num_rows_of(file), samples_per_shard=samples_per_shard
             )
 
     def read(self, unit: WorkUnit) -> Iterator[CleanSample]:
         file = self._files[unit.source_shard]
-        with _opened(file) as parquet:
+        with opened_parquet(file) as parquet:
             check_types(file, parquet.schema_arrow, self._image, self._label)
             row = 0
             for group in range(parquet.num_row_groups):
@@ -66,6 +68,13 @@ class ParquetImages:
             if row < unit.start + unit.count:
                 raise UserError(f"source file {file.path}: changed since the run was planned")
 
+    def fetch(self, source_key: str) -> bytes:
+        """Loads a file's images into memory; UserError where all of them are over 8 GiB: prepare such a source."""
+        return self._memory.fetch(source_key)
+
+    def preload(self) -> None:
+        self._memory.preload()
+
     def label_range(self) -> tuple[int, int] | None:
         """From the statistics in the files' footers; None where a file has none, or is not local."""
         low: list[int] = []
@@ -73,7 +82,7 @@ class ParquetImages:
         for file in self._files.values():
             if not file.is_local:
                 return None
-            with _opened(file) as parquet:
+            with opened_parquet(file) as parquet:
                 check_types(file, parquet.schema_arrow, self._image, self._label)
                 for group in range(parquet.num_row_groups):
                     if parquet.metadata.row_group(group).num_rows == 0:
@@ -109,23 +118,6 @@ class ParquetImages:
             row += batch.num_rows
             if row >= unit.start + unit.count:
                 return
-
-
-@contextmanager
-def _opened(file: SourceFile) -> Iterator[pq.ParquetFile]:
-    with file.open() as handle:
-        try:
-            with pq.ParquetFile(handle) as parquet:
-                yield parquet
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).partition("\n")[0]
-            raise UserError(f"source file {file.path}: not a readable Parquet file: {reason}") from None
-
-
-def _num_rows(file: SourceFile) -> int:
-    with _opened(file) as parquet:
-        num_rows: int = parquet.metadata.num_rows
-    return num_rows
 
 
 def _sample(source_key: str, image: pa.Scalar, label: int | None) -> CleanSample:

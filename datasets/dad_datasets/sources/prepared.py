@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 import pyarrow.compute as pc
 
+from dad_datasets.cache_folder import DEFAULT_CACHE_BYTES
 from dad_datasets.errors import UserError
-from dad_datasets.folder import open_folder
+from dad_datasets.folder import Folder, open_folder
 from dad_datasets.index import read_index
+from dad_datasets.key_table import KeyTable, Places, digests_of
 from dad_datasets.layout import shard_name
 from dad_datasets.manifest import read_manifest
+from dad_datasets.shard_files import ShardFiles
 from dad_datasets.shard_table import read_shard_table
 from dad_datasets.sources.clean_source import CleanSample, WorkUnit, cut_units, identity_of, longest_encoded
 
 _COLUMNS = ("source_key", "label", "status", "reason", "image_offset", "image_length")
+_INDEXES_AT_ONCE = 8  # on an object store each costs a round trip or two
 
 
 class PreparedShards:
     """Units of shard `u` are named `u-00000`, ...; samples that could not be prepared come back with their reason."""
 
-    def __init__(self, path: str) -> None:
-        """Reads the manifest and the table of shards. UserError where the folder is not a finished clean dataset."""
+    def __init__(self, path: str, *, cache: Path | None = None, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+        """`cache` holds copies of remote shards for `fetch`; None: the user's cache folder.
+
+        Reads the manifest and the table of shards. UserError where the folder is not a finished clean dataset.
+        """
         self._folder = open_folder(path)
         manifest = read_manifest(self._folder)
         if manifest.kind != "clean":
@@ -32,6 +42,11 @@ class PreparedShards:
         self._clean_sha256 = manifest.clean_sha256
         self._shards = read_shard_table(self._folder)
         self._num_rows = {summary.unit: summary.rows for summary in self._shards}
+        self._files = ShardFiles(path, cache, cache_bytes)
+        self._places: KeyTable | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_places": None}
 
     def plan(self, samples_per_shard: int) -> Iterator[WorkUnit]:
         for unit, num_rows in self._num_rows.items():
@@ -58,6 +73,14 @@ class PreparedShards:
                         image, problem = b"", "image member cut off"
                 yield CleanSample(source_key=row["source_key"], image=image, label=label, problem=problem)
 
+    def fetch(self, source_key: str) -> bytes:
+        """From the shards by offset; remote ones are copied whole into the cache. The first call reads all indexes."""
+        place = self._table().find(source_key)
+        return self._files.read(self._shards[place.file].unit, place.offset, place.length)
+
+    def preload(self) -> None:
+        self._table()
+
     def label_range(self) -> tuple[int, int] | None:
         """Of the usable samples, from the indexes."""
         labels: set[int] = set()
@@ -75,3 +98,22 @@ class PreparedShards:
             (f"{shard.unit} {shard.tar_sha256}", shard.rows) for shard in self._shards
         ]  # the tars hold the labels
         return identity_of([(self._clean_sha256, len(shards)), *shards])
+
+    def _table(self) -> KeyTable:
+        if self._places is None:
+            folder = open_folder(self._folder.url)  # of this process, which may have been forked since
+            with ThreadPoolExecutor(_INDEXES_AT_ONCE) as pool:
+                units = [shard.unit for shard in self._shards]
+                self._places = KeyTable(pool.map(partial(_places, folder), units, range(len(units))))
+        return self._places
+
+
+def _places(folder: Folder, unit: str, number: int) -> Places:
+    rows = read_index(folder, unit, ("source_key", "status", "image_offset", "image_length"))
+    usable = rows.filter(pc.equal(rows["status"], "ok"))
+    return Places(
+        file=number,
+        digests=digests_of(usable["source_key"].to_pylist()),
+        offsets=usable["image_offset"].to_numpy(),
+        lengths=usable["image_length"].to_numpy(),
+    )

@@ -13,6 +13,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from dad_datasets.errors import UserError
+from dad_datasets.filesystems import filesystem_here
 from dad_datasets.sources.brace_ranges import expand_braces
 
 
@@ -43,7 +44,7 @@ def open_file(filesystem: AbstractFileSystem, path: str) -> BinaryIO:
     try:
         if isinstance(filesystem, LocalFileSystem):
             return open(path, "rb")
-        remote: BinaryIO = filesystem.open(path, "rb")
+        remote: BinaryIO = filesystem_here(filesystem).open(path, "rb")
     except OSError as error:
         raise UserError(f"source file {path}: cannot be opened: {error.strerror or error}") from None
     return remote

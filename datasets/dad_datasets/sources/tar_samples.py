@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
+from dad_datasets.errors import UserError
 from dad_datasets.sources.clean_source import image_problem
 from dad_datasets.sources.image_types import IMAGE_EXTENSIONS
 from dad_datasets.sources.label_members import LARGEST_MEMBER_BYTES
-from dad_datasets.sources.tar_listing import TarMember
+from dad_datasets.sources.source_files import SourceFile
+from dad_datasets.sources.tar_listing import DamagedTarError, TarMember, walk_tar
 
 _KEY_AND_SUFFIX = re.compile(r"((?:.*/|)[^./][^./]*)[.]([^/]*)", re.DOTALL)  # the key ends at the base name's first dot
 _META = re.compile(r"__[^/]*__($|/)")  # webdataset skips these members
@@ -42,6 +44,14 @@ def group_samples(members: Iterable[TarMember]) -> Iterator[TarSample]:
             sample = sample._replace(key=f"{key}#{copy}", problem="key stands twice in the tar")
         taken.add(sample.key)
         yield sample
+
+
+def samples_in(tar: BinaryIO, file: SourceFile) -> Iterator[TarSample]:
+    """The samples of an open tar. UserError where it is damaged."""
+    try:
+        yield from group_samples(walk_tar(tar, file.size))
+    except DamagedTarError as error:
+        raise UserError(f"source file {file.path}: {error}; expected a whole, uncompressed tar") from None
 
 
 def _match(name: str) -> re.Match[str] | None:

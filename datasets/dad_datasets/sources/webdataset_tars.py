@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from dad_datasets.cache_folder import DEFAULT_CACHE_BYTES
 from dad_datasets.errors import UserError
 from dad_datasets.sources.clean_source import (
     CleanSample,
@@ -16,8 +18,8 @@ from dad_datasets.sources.clean_source import (
 )
 from dad_datasets.sources.label_members import LARGEST_MEMBER_BYTES, read_cls, read_json_label
 from dad_datasets.sources.source_files import SourceFile, check_stems
-from dad_datasets.sources.tar_listing import DamagedTarError, walk_tar
-from dad_datasets.sources.tar_samples import TarSample, group_samples
+from dad_datasets.sources.tar_images import TarImages
+from dad_datasets.sources.tar_samples import TarSample, samples_in
 
 
 class TarFacts(NamedTuple):
@@ -33,14 +35,20 @@ class WebDatasetTars:
 
     class_names: tuple[str, ...] | None = None
 
-    def __init__(self, files: list[SourceFile]) -> None:
-        """UserError where two tars have the same stem, the first is damaged, or none holds a sample."""
+    def __init__(
+        self, files: list[SourceFile], *, cache: Path | None = None, cache_bytes: int = DEFAULT_CACHE_BYTES
+    ) -> None:
+        """`cache` holds copies of remote tars for `fetch`; None: the user's cache folder.
+
+        UserError where two tars have the same stem, the first is damaged, or none holds a sample.
+        """
         check_stems(files)
         self._files = {file.name: file for file in files}
         self._listed: tuple[str, list[TarSample]] = ("", [])
         self._facts: dict[str, TarFacts] = {}
         if not any(_has_sample(file) for file in files):
             raise UserError(f"source {files[0].path}: the {len(files)} tar(s) hold no sample")
+        self._images = TarImages(files, cache, cache_bytes)
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_listed": ("", []), "_facts": {}}
@@ -63,6 +71,12 @@ class WebDatasetTars:
         with file.open() as tar:
             for sample in samples:
                 yield _read_sample(tar, sample, f"{file.stem}/{sample.key}")
+
+    def fetch(self, source_key: str) -> bytes:
+        return self._images.fetch(source_key)
+
+    def preload(self) -> None:
+        self._images.preload()
 
     def label_range(self) -> tuple[int, int] | None:
         """Walks all headers and reads all labels, on local files only: elsewhere that would load all the data."""
@@ -108,10 +122,7 @@ class WebDatasetTars:
 
 def _walk(file: SourceFile) -> Iterator[TarSample]:
     with file.open() as tar:
-        try:
-            yield from group_samples(walk_tar(tar, file.size))
-        except DamagedTarError as error:
-            raise UserError(f"source file {file.path}: {error}; expected a whole, uncompressed tar") from None
+        yield from samples_in(tar, file)
 
 
 def _has_sample(file: SourceFile) -> bool:

@@ -1,0 +1,57 @@
+"""Single image files in a folder of class folders."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
+
+from dad_datasets.errors import UserError
+from dad_datasets.filesystems import filesystem_here
+from dad_datasets.sources.clean_source import LARGEST_IMAGE_BYTES, image_problem
+from dad_datasets.sources.image_types import is_image_name
+from dad_datasets.sources.source_files import open_file
+
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # surrogates stand for bytes that are not UTF-8; keys have none
+
+
+def is_listed_name(name: str) -> bool:
+    """Whether listing the folder could give this relative path: never one that leads out of the folder.
+
+    Hidden parts are not listed, and `..` is one of them; nor are empty parts, and an absolute path begins with one.
+    """
+    parts = name.split("/")
+    whole = len(parts) > 1 and all(part and not part.startswith(".") for part in parts)
+    return whole and not _NO_TEXT.search(name) and is_image_name(name)
+
+
+def read_image(filesystem: AbstractFileSystem, path: str) -> tuple[bytes, str]:
+    """The file, and a problem or an empty string; no bytes where there is a problem."""
+    try:
+        with open_file(filesystem, path) as file:
+            image = file.read(LARGEST_IMAGE_BYTES + 1)
+    except (UserError, OSError):
+        return b"", "image file cannot be read"
+    problem = image_problem(len(image))
+    return (b"" if problem else image), problem
+
+
+def fetch_image(filesystem: AbstractFileSystem, path: str, source_key: str) -> bytes:
+    """The file. KeyError where there is none or it is unusable, UserError where it is there but cannot be read."""
+    try:
+        if isinstance(filesystem, LocalFileSystem):
+            with open(path, "rb") as file:
+                image = file.read(LARGEST_IMAGE_BYTES + 1)
+        else:
+            image = filesystem_here(filesystem).cat_file(path, 0, LARGEST_IMAGE_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise KeyError(source_key) from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise KeyError(source_key) from None
+        raise UserError(f"source file {path}: cannot be read: {error.strerror or error}") from None
+    if image_problem(len(image)):
+        raise KeyError(source_key)
+    return image
