@@ -1,0 +1,37 @@
+"""A record and its clean sample, as the training loop takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dad_datasets.views import Canvas
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherRow:
+    """The teacher's logits on one image, float16, minus their maximum.
+
+    Full: `values` [C]. Top-k: `values` [k] in falling order, `ids` [k] their classes, `log_rest` the log of the
+    probability mass left out, at the temperature for which the set was opened.
+    """
+
+    values: npt.NDArray[np.float16]
+    ids: npt.NDArray[np.uint16] | None = None
+    log_rest: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """One view, clean and adversarial: the adversarial parts are None for clean-only views, and any not asked for."""
+
+    key: str
+    source_key: str
+    view: int
+    label: int
+    clean: Canvas | None
+    adversarial: Canvas | None
+    teacher_clean: TeacherRow | None
+    teacher_adversarial: TeacherRow | None
