@@ -1,0 +1,103 @@
+"""`dad train` as users start it: by itself, under torchrun, stopped by Ctrl-C, with a live teacher."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tiny_training import RawRecipe, checkpoint, training_recipe
+
+BIN = Path(sys.executable).parent
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+@pytest.fixture(scope="module")
+def recipe_file(make_set: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "train.yaml"
+    raw: RawRecipe = {**training_recipe(make_set("full")), "batch_size": 24}
+    path.write_text(yaml.safe_dump(raw))
+    return path
+
+
+def dad_train(recipe: Path, out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(BIN / "dad"), "train", str(recipe), "--out", str(out), *arguments]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+
+
+def losses(out: Path) -> list[float]:
+    return [float(row["train_loss"]) for row in csv.DictReader((out / "summary.csv").open())]
+
+
+def test_two_processes_train_as_one_does(recipe_file: Path, tmp_path: Path) -> None:
+    alone = dad_train(recipe_file, tmp_path / "alone", "--set", "epochs=3")
+    assert alone.returncode == 0, alone.stderr
+    torchrun = [str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2", "--no-python", str(BIN / "dad")]
+    command = [*torchrun, "train", str(recipe_file), "--out", str(tmp_path / "two"), "--set", "epochs=3"]
+    two = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert two.returncode == 0, two.stderr
+    assert two.stdout.count("images through the student") == 1, "one process speaks for both"
+    # A network without BatchNorm: gradients of the halves average to that of the whole but for the order of sums.
+    torch.testing.assert_close(losses(tmp_path / "two"), losses(tmp_path / "alone"), rtol=1e-4, atol=0)
+    one, other = (checkpoint(tmp_path / name)["state_dict"] for name in ("alone", "two"))
+    for name in one:
+        torch.testing.assert_close(other[name], one[name], rtol=1e-3, atol=1e-5)
+
+
+def test_ctrl_c_ends_with_a_checkpoint_and_the_command_goes_on(recipe_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    endless = [str(BIN / "dad"), "train", str(recipe_file), "--out", str(out), "--set", "epochs=100000"]
+    with subprocess.Popen(endless, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch 0"):
+                break
+        process.send_signal(signal.SIGINT)
+        seen = process.stdout.read()
+        assert process.wait() == 130
+    step = checkpoint(out)["step"]
+    assert f"interrupted after step {step}: run the same command again" in " ".join(seen.split())
+    assert step >= 2
+
+
+def test_a_live_teacher_is_found_and_answers_as_it_did_when_the_logits_were_stored(
+    recipe_file: Path, make_set: Callable[[str], Path], tmp_path: Path
+) -> None:
+    # Nothing augmented, so that the live teacher sees the very pixels that the stored logits are of.
+    plain = ["--set", "augment={}", "--set", "epochs=1"]
+    stored = dad_train(recipe_file, tmp_path / "stored", *plain)
+    teacher = tmp_path / "teacher.yaml"
+    section = {"kind": "timm", "architecture": "test_resnet", "checkpoint": "random", "seed": 0, "image_size": 32}
+    teacher.write_text(yaml.safe_dump({"teacher": section}))
+    live = dad_train(recipe_file, tmp_path / "live", *plain, "--teacher", str(teacher))
+    assert stored.returncode == live.returncode == 0, stored.stderr + live.stderr
+    assert "live teacher" in live.stdout
+    assert "stored logits" in stored.stdout
+    torch.testing.assert_close(losses(tmp_path / "live"), losses(tmp_path / "stored"), rtol=1e-3, atol=0)
+    other = {**section, "seed": 1}
+    teacher.write_text(yaml.safe_dump({"teacher": other}))
+    dad_train(recipe_file, tmp_path / "other", *plain, "--teacher", str(teacher))
+    assert abs(losses(tmp_path / "other")[0] / losses(tmp_path / "stored")[0] - 1) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "shards=[{path: nowhere}]"], "nowhere is not a dataset"),
+        (["--set", "student.architecture=resnet81"], "timm has no such model"),
+        (["--set", "losss.name=kd"], "losss"),
+    ],
+)
+def test_a_mistake_is_one_line(recipe_file: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    ended = dad_train(recipe_file, tmp_path / "run", *arguments)
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert message in ended.stderr
+    assert not (tmp_path / "run").exists()

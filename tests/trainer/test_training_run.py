@@ -1,0 +1,228 @@
+"""Training runs: resumed equals uninterrupted bit for bit, whoever loads the data; their files; their mistakes."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import yaml
+from tiny_run import write_images
+from tiny_training import RawRecipe, checkpoint, flat_tensors, train, training_recipe
+
+from dad_datasets.errors import UserError
+from dad_trainer.training.step import Stepper
+
+
+class PowerCutError(Exception):
+    """Stands for a process that is killed."""
+
+
+@pytest.fixture(scope="module")
+def raw(make_set: Callable[[str], Path]) -> RawRecipe:
+    return training_recipe(make_set("full"))
+
+
+@pytest.fixture(scope="module")
+def finished(raw: RawRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run of eight steps."""
+    out = tmp_path_factory.mktemp("run") / "whole"
+    done, _ = train(raw, out)
+    assert done
+    return out
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    first, second = flat_tensors(checkpoint(one)), flat_tensors(checkpoint(other))
+    assert first.keys() == second.keys()
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not different
+    assert (one / "summary.csv").read_bytes() == (other / "summary.csv").read_bytes()
+
+
+def cut_power_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """The process dies when it begins the step after."""
+    whole = Stepper.__call__
+
+    def cut(self: Stepper, step: int, batches: Any) -> Any:
+        if step == steps:
+            raise PowerCutError
+        return whole(self, step, batches)
+
+    monkeypatch.setattr(Stepper, "__call__", cut)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 6])
+def test_a_killed_run_goes_on_to_the_same_bits(
+    raw: RawRecipe, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(PowerCutError):
+        cut_power_after(patch, steps)
+        train(raw, tmp_path, "saving.every_steps=1")
+    assert checkpoint(tmp_path)["step"] == steps
+    done, seen = train(raw, tmp_path)
+    assert done
+    assert f"going on after step {steps} of 8" in seen
+    assert_same_run(finished, tmp_path)
+
+
+def test_loader_workers_change_nothing(raw: RawRecipe, finished: Path, tmp_path: Path) -> None:
+    train(raw, tmp_path, "compute.workers=2")
+    assert_same_run(finished, tmp_path)
+
+
+def test_another_seed_gives_another_run(raw: RawRecipe, finished: Path, tmp_path: Path) -> None:
+    train(raw, tmp_path, "seed=1")
+    assert (finished / "summary.csv").read_bytes() != (tmp_path / "summary.csv").read_bytes()
+
+
+def test_accumulated_passes_amount_to_the_whole_batch(raw: RawRecipe, finished: Path, tmp_path: Path) -> None:
+    # Batches of six samples cannot be halved without parting couples that mix.
+    train(raw, tmp_path / "whole", "augment.mixup=0", "augment.cutmix=0")
+    train(raw, tmp_path / "parts", "augment.mixup=0", "augment.cutmix=0", "compute.accumulate=3")
+    whole, parts = (checkpoint(tmp_path / name)["state_dict"] for name in ("whole", "parts"))
+    for name in whole:
+        torch.testing.assert_close(parts[name], whole[name], rtol=1e-4, atol=1e-6)
+    with pytest.raises(UserError, match="must be a multiple of 8 with 1 processes, accumulate = 2 and mixing"):
+        train(raw, tmp_path / "odd", "compute.accumulate=2")
+
+
+def test_the_checkpoint_loads_in_timm(finished: Path) -> None:
+    network = timm.create_model(
+        "cifar_resnet20", num_classes=3, norm="group", checkpoint_path=str(finished / "last.pt")
+    )
+    saved = checkpoint(finished)["state_dict"]
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, saved[name])
+
+
+def test_the_average_of_weights_is_what_timm_loads(raw: RawRecipe, tmp_path: Path) -> None:
+    train(raw, tmp_path, "ema.decay=0.5", "ema.warmup=false")
+    saved = checkpoint(tmp_path)
+    assert not torch.equal(saved["state_dict_ema"]["fc.weight"], saved["state_dict"]["fc.weight"])
+    network = timm.create_model(
+        "cifar_resnet20", num_classes=3, norm="group", checkpoint_path=str(tmp_path / "last.pt")
+    )
+    assert torch.equal(network.state_dict()["fc.weight"], saved["state_dict_ema"]["fc.weight"])
+
+
+def test_the_folder_tells_the_run(raw: RawRecipe, finished: Path, tmp_path: Path) -> None:
+    rows = list(csv.DictReader((finished / "summary.csv").open()))
+    assert [(row["epoch"], row["step"]) for row in rows] == [("0", "4"), ("1", "8")]
+    args = yaml.safe_load((finished / "args.yaml").read_text())
+    assert args["loss"]["name"] == "dad"
+    # The resolved recipe is a recipe: it trains the same student again.
+    done, _ = train(args, tmp_path)
+    assert done
+    assert_same_run(finished, tmp_path)
+    assert list((finished / "tensorboard").glob("events.*"))
+
+
+def test_what_is_left_out_is_said(raw: RawRecipe, tmp_path: Path) -> None:
+    shards = {**raw["shards"][0], "where": "view != 1"}
+    _, seen = train({**raw, "shards": [shards]}, tmp_path)
+    # 25 images, one of which cannot be decoded, three views each.
+    assert "48 of 75 views (3 could not be made, 24 are not asked for)" in seen
+
+
+def test_a_finished_run_has_nothing_left_to_do(raw: RawRecipe, finished: Path) -> None:
+    before = (finished / "last.pt").read_bytes()
+    done, seen = train(raw, finished)
+    assert done
+    assert "images through the student" in seen
+    assert (finished / "last.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("loss", ["ce", "kd", "dad_concat"])
+def test_every_loss_trains(raw: RawRecipe, tmp_path: Path, loss: str) -> None:
+    done, seen = train(raw, tmp_path, f"loss.name={loss}", "batch_size=6", "epochs=1")
+    assert done
+    # 24 images, one of their stored views an epoch; unpaired: its clean and its adversarial image.
+    samples = 48 if loss == "dad_concat" else 24
+    assert f"{samples} samples and {samples // 6} steps an epoch" in seen
+
+
+def test_a_student_learns_its_images_by_heart(raw: RawRecipe, tmp_path: Path) -> None:
+    plain = {**raw, "augment": {}, "loss": {"name": "ce"}, "batch_size": 8, "epochs": 30}
+    done, _ = train(plain, tmp_path, "optimiser.lr=0.1")
+    assert done
+    rows = list(csv.DictReader((tmp_path / "summary.csv").open()))
+    assert float(rows[-1]["train_loss"]) < 0.5 * float(rows[0]["train_loss"])
+
+
+def test_validation_keeps_the_best(raw: RawRecipe, tmp_path: Path) -> None:
+    validated = {**raw, "validation": {"source": {"path": str(write_images(tmp_path / "images"))}}}
+    train(validated, tmp_path, "saving.every_epochs=1")
+    rows = list(csv.DictReader((tmp_path / "summary.csv").open()))
+    scores = [float(row["val_top1"]) for row in rows]
+    best = checkpoint(tmp_path, "best.pt")
+    assert best["best"] == max(scores)
+    assert best["step"] == 4 * (1 + scores.index(max(scores)))
+    assert checkpoint(tmp_path, "epoch-0001.pt")["step"] == 4
+
+
+# Mistakes: one sentence each, before training starts.
+
+
+def test_a_loss_that_is_no_number_stops_and_names_the_last_good_checkpoint(raw: RawRecipe, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"step \d: the loss or its gradient is not a finite number") as caught:
+        train(raw, tmp_path, "optimiser.lr=1e30", "saving.every_steps=1", "schedule.warmup_epochs=0")
+    step = int(re.findall(r"step (\d)", str(caught.value))[0])
+    assert str(tmp_path / "last.pt") in str(caught.value)
+    good = checkpoint(tmp_path)
+    assert good["step"] == step
+    assert good["sums"].isfinite().all()
+
+
+def test_another_recipe_in_the_same_folder_is_refused(raw: RawRecipe, finished: Path) -> None:
+    with pytest.raises(UserError, match=r"loss.temperature: 4.0 there, 2.0 now"):
+        train(raw, finished, "loss.temperature=2.0")
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(raw: RawRecipe, finished: Path, tmp_path: Path) -> None:
+    train(raw, tmp_path, "saving.every_steps=1")
+    content = bytearray((tmp_path / "last.pt").read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(64)
+    (tmp_path / "last.pt").write_bytes(content)
+    done, seen = train(raw, tmp_path)
+    assert done
+    assert "last.pt is damaged" in seen
+    assert "going on after step 7 of 8" in seen
+    assert_same_run(finished, tmp_path)
+
+
+def test_no_whole_checkpoint_is_said_and_nothing_is_lost(raw: RawRecipe, tmp_path: Path) -> None:
+    train(raw, tmp_path)
+    for name in ("last.pt", "previous.pt"):
+        (tmp_path / name).write_bytes(b"PK" + bytes(100))
+    with pytest.raises(UserError, match="no whole checkpoint is left; remove it to begin again"):
+        train(raw, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["student.architecture=resnet81"], "timm has no such model; close names: resnet18"),
+        (["loss.name=kld"], "loss.name"),
+        (["batch_size=1000"], "an epoch's 24 samples do not fill one batch"),
+        (["batch_size=13"], "pairs need an even number of images"),
+        (["student.image_size=32"], "the shards hold images of 16 pixels"),
+        (["epochs=null"], "give either epochs or steps"),
+        (["images=clean"], "loss dad cannot be trained on images: clean"),
+        (["saving.wandb_project=mine"], "Weights & Biases is not installed"),
+        (["compute.device=cuda"], "no GPU was found"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(
+    raw: RawRecipe, tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(UserError, match=re.escape(message)):
+        train(raw, out, *overrides)
+    assert not out.exists()

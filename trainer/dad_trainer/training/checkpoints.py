@@ -1,0 +1,95 @@
+"""Checkpoint files: each written whole or not at all, the one before the last kept until then."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dad_datasets.folder import LocalFolder
+
+LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+
+DIGEST = "sha256"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DamagedCheckpoint:
+    """A checkpoint that could not be used, and why."""
+
+    path: Path
+    reason: str
+
+
+class Checkpoints:
+    """The checkpoints of one run, in its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files = LocalFolder(folder)
+
+    def path(self, name: str) -> Path:
+        """Where the checkpoint of that name is or would be."""
+        return self._folder / name
+
+    def save(self, name: str, document: Mapping[str, Any]) -> None:
+        """Write one; `last` first passes its old content on to `previous`."""
+        if name == LAST and self.path(LAST).exists():
+            self.path(LAST).replace(self.path(PREVIOUS))
+        with self._files.publish(name) as stream:
+            torch.save({**document, DIGEST: tensors_sha256(document)}, stream)
+
+    def load_last(self) -> tuple[dict[str, Any] | None, list[DamagedCheckpoint]]:
+        """The newest checkpoint that is whole, if any, and those newer ones that are not."""
+        damaged: list[DamagedCheckpoint] = []
+        for name in (LAST, PREVIOUS):
+            if not self.path(name).exists():
+                continue
+            document = read_checkpoint(self.path(name))
+            if isinstance(document, dict):
+                return document, damaged
+            damaged.append(document)
+        return None, damaged
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | DamagedCheckpoint:
+    """A checkpoint of ours; the reason instead, where it is not what was written."""
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        return DamagedCheckpoint(path=path, reason=(str(error).splitlines() or [type(error).__name__])[0])
+    if not isinstance(document, dict) or DIGEST not in document:
+        return DamagedCheckpoint(path=path, reason="it is no checkpoint of dad train")
+    if document.pop(DIGEST) != tensors_sha256(document):
+        return DamagedCheckpoint(path=path, reason="its content has changed since it was written")
+    return document
+
+
+def tensors_sha256(document: object) -> str:
+    """Over every value in nested mappings and sequences, tensors by their bytes."""
+    digest = hashlib.sha256()
+    _feed(document, digest)
+    return digest.hexdigest()
+
+
+def _feed(value: object, digest: hashlib._Hash) -> None:
+    if isinstance(value, Tensor):
+        digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    elif isinstance(value, Mapping):
+        for key in value:
+            digest.update(repr(key).encode())
+            _feed(value[key], digest)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _feed(item, digest)
+        digest.update(b"%d" % len(value))
+    else:
+        digest.update(repr(value).encode())

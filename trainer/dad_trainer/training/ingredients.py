@@ -1,0 +1,96 @@
+"""All that a training run reads, opened and found to fit together before anything is written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from dad_datasets.errors import UserError
+from dad_datasets.seeding import generator_for
+from dad_trainer.live_teacher import LiveTeacher, load_live_teacher
+from dad_trainer.reading import Pairs
+from dad_trainer.students import Student, build_student
+from dad_trainer.training.loading import BatchPlan
+from dad_trainer.training.processes import Processes
+from dad_trainer.training.recipe import TrainingRecipe
+from dad_trainer.training.sets import open_sets
+from dad_trainer.training.streams import Stream, streams_of
+from dad_trainer.training.validation import LabelledImages, load_validation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingredients:
+    """Data, networks, and how long the run is."""
+
+    sets: list[Pairs]
+    streams: list[Stream]
+    plan: BatchPlan
+    total_steps: int
+    student: Student
+    live_teacher: LiveTeacher | None
+    validation: LabelledImages | None
+
+
+def gather(recipe: TrainingRecipe, processes: Processes) -> Ingredients:
+    """Open the data and build the networks. UserError where anything is missing or does not fit."""
+    sets = open_sets(recipe)
+    streams = streams_of(
+        sets,
+        recipe.shown,
+        weights=[one.weight for one in recipe.shards],
+        views=[one.views for one in recipe.shards],
+    )
+    plan = plan_batches(recipe, processes)
+    per_epoch = plan.steps_per_epoch(streams)
+    if per_epoch == 0:
+        samples = sum(stream.order.visits * stream.order.views for stream in streams)
+        raise UserError(f"batch_size = {recipe.batch_size}: an epoch's {samples} samples do not fill one batch")
+    size, num_classes = sets[0].size, sets[0].num_classes
+    live_teacher = validation = None
+    if recipe.teacher is not None:
+        live_teacher = load_live_teacher(
+            recipe.teacher, class_names=sets[0].class_names, num_classes=num_classes, device=processes.device
+        )
+    if recipe.validation is not None:
+        validation = load_validation(recipe.validation, size=size, num_classes=num_classes)
+    return Ingredients(
+        sets=sets,
+        streams=streams,
+        plan=plan,
+        total_steps=recipe.steps or max(1, math.ceil((recipe.epochs or 0) * per_epoch)),
+        student=_student(recipe, size=size, num_classes=num_classes),
+        live_teacher=live_teacher,
+        validation=validation,
+    )
+
+
+def _student(recipe: TrainingRecipe, *, size: int, num_classes: int) -> Student:
+    """The student for the shards' images. UserError where its input has another size."""
+    settings = recipe.student
+    if settings.image_size is None:
+        settings = settings.model_copy(update={"image_size": size})
+    elif settings.image_size != size:
+        raise UserError(f"student.image_size = {settings.image_size}: the shards hold images of {size} pixels")
+    seed = int(generator_for(recipe.seed, "weights").integers(2**63))
+    return build_student(settings, num_classes=num_classes, seed=seed)
+
+
+def plan_batches(recipe: TrainingRecipe, processes: Processes) -> BatchPlan:
+    """How the batch is shared. UserError where it cannot be shared equally."""
+    samples = recipe.batch_size // recipe.images_per_sample
+    mixes = bool(recipe.augment.mixup or recipe.augment.cutmix)
+    share = processes.count * recipe.compute.accumulate * (2 if mixes else 1)  # couples that mix stay together
+    if samples % share:
+        raise UserError(
+            f"batch_size = {recipe.batch_size}: must be a multiple of {share * recipe.images_per_sample} with "
+            f"{processes.count} processes, accumulate = {recipe.compute.accumulate}"
+            + (" and mixing" if mixes else "")
+            + f" on images: {recipe.shown}"
+        )
+    return BatchPlan(
+        samples=samples,
+        process=processes.rank,
+        processes=processes.count,
+        accumulate=recipe.compute.accumulate,
+        block_shards=recipe.compute.block_shards,
+    )

@@ -1,0 +1,75 @@
+"""One training sample: read, and augmented by draws of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dad_datasets.views import Canvas
+from dad_trainer.augment import Augmentation
+from dad_trainer.reading import TeacherRow
+from dad_trainer.training.streams import Stream
+
+ItemPlace = tuple[int, int, int]
+"""(epoch, stream, record within the stream): names a sample and all its draws."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """What goes through the student for one sample: one image, or the clean and the adversarial one of a pair.
+
+    A view that was never attacked stands in a batch of pairs with its clean image twice and `attacked` False.
+    """
+
+    epoch: int
+    key: str
+    label: int
+    images: UInt8[Tensor, "parts 3 h w"]
+    teacher: tuple[TeacherRow, ...]
+    """One row for each image; empty where the loss asks no teacher."""
+    attacked: bool
+
+
+class Items(Dataset[Item]):
+    """Samples by place; equal places give equal samples in any process and in any order."""
+
+    def __init__(self, streams: Sequence[Stream], augmentation: Augmentation, *, teacher: bool) -> None:
+        self._streams = streams
+        self._augmentation = augmentation
+        self._teacher = teacher
+
+    def __getitem__(self, place: ItemPlace) -> Item:
+        epoch, number, position = place
+        stream = self._streams[number]
+        pair = stream.pairs.read(
+            int(stream.records[position]),
+            clean=stream.part != "adversarial",
+            adversarial=stream.part != "clean",
+            teacher=self._teacher,
+        )
+        canvases = [canvas for canvas in (pair.clean, pair.adversarial) if canvas is not None]
+        rows = [row for row in (pair.teacher_clean, pair.teacher_adversarial) if row is not None]
+        if stream.part != "pair":
+            rows = rows[-1:] if stream.part == "adversarial" else rows[:1]
+        elif len(canvases) == 1:
+            canvases, rows = canvases * 2, rows * 2
+        augmented = self._augmentation(canvases, epoch=epoch, key=f"{number}/{pair.source_key}", view=pair.view)
+        return Item(
+            epoch=epoch,
+            key=f"{number}/{pair.key}",
+            label=pair.label,
+            images=to_tensor(augmented),
+            teacher=tuple(rows) if self._teacher else (),
+            attacked=pair.adversarial is not None,
+        )
+
+
+def to_tensor(canvases: Sequence[Canvas]) -> UInt8[Tensor, "n 3 h w"]:
+    """Canvases of one size, stacked."""
+    return torch.from_numpy(np.stack([canvas.transpose(2, 0, 1) for canvas in canvases]))

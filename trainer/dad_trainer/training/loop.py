@@ -1,0 +1,177 @@
+"""The loop over epochs and steps, from wherever the state stands to the run's last step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from timm.scheduler.scheduler import Scheduler
+from torch import Tensor
+
+from dad_datasets.errors import UserError
+from dad_datasets.progress_line import ProgressLine
+from dad_trainer.training.batch import Batch, Collate
+from dad_trainer.training.checkpoints import BEST, LAST, Checkpoints
+from dad_trainer.training.items import Items
+from dad_trainer.training.loading import BatchPlan, EpochBatches, epoch_loader
+from dad_trainer.training.processes import Processes
+from dad_trainer.training.recipe import TrainingRecipe
+from dad_trainer.training.run_folder import RunFolder
+from dad_trainer.training.screen import epoch_line
+from dad_trainer.training.state import HistoryRow, TrainingState, total
+from dad_trainer.training.step import Stepper, StepSums
+from dad_trainer.training.stop_request import StopRequest
+from dad_trainer.training.streams import Stream
+from dad_trainer.training.tracking import Tracking
+from dad_trainer.training.validation import LabelledImages, score
+
+
+class TrainingInterrupted(Exception):  # noqa: N818 - it ends a run, but is no error
+    """The user asked to stop; the last checkpoint holds every step so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """What a run is made of; only `state` changes."""
+
+    recipe: TrainingRecipe
+    streams: list[Stream]
+    items: Items
+    collate: Collate
+    plan: BatchPlan
+    total_steps: int
+    state: TrainingState
+    stepper: Stepper
+    schedule: Scheduler
+    validation: LabelledImages | None
+    checkpoints: Checkpoints
+    folder: RunFolder
+    facts: Mapping[str, Any]
+    processes: Processes
+    tracking: Tracking
+    progress: ProgressLine
+    stop: StopRequest
+
+    def run(self) -> None:
+        """Train to the end. UserError where the loss stops being a number; TrainingInterrupted where asked to stop."""
+        per_epoch = self.plan.steps_per_epoch(self.streams)
+        self.state.student.model.train()
+        while self.state.step < self.total_steps:
+            epoch = self.state.step // per_epoch
+            end = min(self.total_steps, (epoch + 1) * per_epoch)
+            self._train(epoch, first=self.state.step - epoch * per_epoch, end=end)
+            self._end_epoch(epoch)
+
+    def _train(self, epoch: int, *, first: int, end: int) -> None:
+        """The steps of an epoch from number `first` of it up to step `end` of the run."""
+        bad = torch.full((), -1, device=self.processes.device)
+        saving = self.recipe.saving
+        for batches in self._global_batches(epoch, first):
+            self.schedule.step_update(self.state.step)
+            sums, norm = self.stepper(self.state.step, batches)
+            bad = self._note_bad(bad, sums, norm)
+            self.state.sums = self.state.sums.plus(sums)
+            self.state.step += 1
+            step = self.state.step
+            if self.state.ema is not None:
+                self.state.ema.update(self.state.student.model, step=step)
+            logs = step % saving.log_every_steps == 0
+            saves = saving.every_steps is not None and step % saving.every_steps == 0
+            if logs or saves or self.stop.made or step == end or bad.device.type == "cpu":
+                self._require_finite(bad)
+            if logs:
+                self._log(sums, norm)
+            self.progress.show(
+                step * self.recipe.batch_size, before=f"epoch {epoch}", after=f"step {step:,}/{self.total_steps:,}"
+            )
+            if step == end:
+                return
+            if saves or self.stop.made:
+                self._save(LAST)
+            if self.stop.made:
+                raise TrainingInterrupted
+
+    def _global_batches(self, epoch: int, first: int) -> Iterator[list[Batch]]:
+        """This process's batches of each step."""
+        places = EpochBatches(self.plan, self.streams, seed=self.recipe.seed, epoch=epoch, first=first)
+        device = self.processes.device
+        loader = epoch_loader(self.items, places, self.collate, workers=self.recipe.compute.workers, device=device)
+        batches = iter(loader)
+        while step := [batch.to(device) for batch in islice(batches, self.plan.accumulate)]:
+            yield step
+
+    def _end_epoch(self, epoch: int) -> None:
+        loss, top1 = total(self.processes.sum(self.state.sums.values))
+        self.state.sums = StepSums.zero(self.processes.device)
+        rate = float(self.stepper.optimiser.param_groups[0]["lr"])
+        row: HistoryRow = {"epoch": epoch, "step": self.state.step, "lr": rate, "train_loss": loss, "train_top1": top1}
+        finished = self.state.step >= self.total_steps
+        improved = self._validate(row) if finished or self._validates(epoch) else False
+        self.state.history.append(row)
+        self._save(LAST)
+        if improved:
+            self._save(BEST)
+        keep = self.recipe.saving.every_epochs
+        if keep is not None and (epoch + 1) % keep == 0:
+            self._save(f"epoch-{epoch + 1:04d}.pt")
+        if self.processes.leads:
+            self.folder.write_summary(self.state.history)
+            self.tracking.add(self.state.step, {name: value for name, value in row.items() if name != "step"})
+            self.progress.note(epoch_line(row))
+
+    def _validates(self, epoch: int) -> bool:
+        settings = self.recipe.validation
+        return settings is not None and (epoch + 1) % settings.every_epochs == 0
+
+    def _validate(self, row: HistoryRow) -> bool:
+        """Adds the scores to `row`; whether they are the best so far, in every process alike."""
+        if self.validation is None:
+            return False
+        loss = self.stepper.loss
+        for name, network in self.state.scored().items():
+            row[f"{name}_loss"], row[f"{name}_top1"] = score(
+                network,
+                self.validation,
+                mean=loss.mean,
+                std=loss.std,
+                arithmetic=loss.arithmetic,
+                batch_size=self.recipe.batch_size,
+            )
+        top1 = row["val_top1"] if self.state.ema is None else row["val_ema_top1"]
+        if self.state.best is not None and top1 <= self.state.best:
+            return False
+        self.state.best = top1
+        return True
+
+    def _save(self, name: str) -> None:
+        sums = self.processes.sum(self.state.sums.values)
+        if self.processes.leads:
+            self.checkpoints.save(name, self.state.document({**self.facts, "sums": sums}))
+        self.processes.wait()
+
+    def _log(self, sums: StepSums, norm: Tensor) -> None:
+        loss, top1 = total(self.processes.sum(sums.values))
+        rate = float(self.stepper.optimiser.param_groups[0]["lr"])
+        values = {"step/loss": loss, "step/top1": top1, "step/lr": rate, "step/grad_norm": float(norm)}
+        self.tracking.add(self.state.step, {**values, "step/images_per_s": self.progress.images_per_s})
+
+    def _note_bad(self, bad: Tensor, sums: StepSums, norm: Tensor) -> Tensor:
+        """The first step whose loss was no number, or -1: kept on the device, so that no step waits for it."""
+        finite = sums.values.isfinite().all()
+        if not self.stepper.scaler.is_enabled():  # with a scaler, infinite gradients only make it skip the step
+            finite = finite & norm.isfinite()
+        return torch.where((bad < 0) & ~finite, self.state.step, bad)
+
+    def _require_finite(self, bad: Tensor) -> None:
+        step = int(bad)
+        if step < 0:
+            return
+        last = self.checkpoints.path(LAST)
+        good = f"the last good checkpoint is {last}" if last.exists() else "there is no checkpoint yet"
+        raise UserError(
+            f"step {step}: the loss or its gradient is not a finite number; {good} "
+            "(a lower learning rate, clip_norm or more warm-up often helps)"
+        )

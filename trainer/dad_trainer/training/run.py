@@ -1,0 +1,155 @@
+"""A training run from its recipe to its last checkpoint."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import cast
+
+import torch
+from rich.console import Console
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dad_datasets.folder import LocalFolder, require_writable
+from dad_datasets.lease import only_writer
+from dad_datasets.progress_line import ProgressLine
+from dad_trainer.augment import Augmentation
+from dad_trainer.optimisation import build_optimiser, build_schedule
+from dad_trainer.training.batch import Collate
+from dad_trainer.training.checkpoints import Checkpoints
+from dad_trainer.training.ingredients import Ingredients, gather
+from dad_trainer.training.items import Items
+from dad_trainer.training.loop import Loop, TrainingInterrupted
+from dad_trainer.training.processes import Processes, joined_processes
+from dad_trainer.training.recipe import TrainingRecipe
+from dad_trainer.training.resuming import facts_of, resume
+from dad_trainer.training.run_folder import RunFolder
+from dad_trainer.training.screen import closing_table, overview, records_line, say
+from dad_trainer.training.state import TrainingState
+from dad_trainer.training.step import Arithmetic, BatchLoss, Stepper, StepSums
+from dad_trainer.training.stop_request import StopRequest
+from dad_trainer.training.tracking import Tracking, check_wandb
+
+
+def train_student(recipe: TrainingRecipe, out: Path, *, console: Console) -> bool:
+    """Train a student, or go on training it; whether it is finished (if not, it was interrupted and can be resumed).
+
+    Raises UserError for every mistake in the recipe or the data, and where the loss stops being a number.
+    """
+    check_wandb(recipe.saving.wandb_project)
+    if recipe.compute.threads is not None:
+        torch.set_num_threads(recipe.compute.threads)
+    with joined_processes(recipe.compute.device) as processes, ExitStack() as stack:
+        quiet = console if processes.leads else Console(quiet=True)
+        ingredients = gather(recipe, processes)
+        files = LocalFolder(out)
+        if processes.leads:
+            require_writable(files)
+            stack.enter_context(only_writer(files))
+        processes.wait()
+        return _train(recipe, out, ingredients, processes, quiet)
+
+
+def _train(recipe: TrainingRecipe, out: Path, ingredients: Ingredients, processes: Processes, console: Console) -> bool:
+    compute, student = recipe.compute, ingredients.student
+    device, folder, checkpoints = processes.device, RunFolder(out), Checkpoints(out)
+    student.model.to(device)
+    if compute.channels_last:
+        student.model.to(memory_format=torch.channels_last)
+    optimiser = build_optimiser(recipe.optimiser, student.model)
+    schedule = build_schedule(
+        recipe.schedule,
+        optimiser,
+        total_steps=ingredients.total_steps,
+        steps_per_epoch=ingredients.plan.steps_per_epoch(ingredients.streams),
+    )
+    state = TrainingState(
+        student=student,
+        optimiser=optimiser,
+        scaler=torch.amp.GradScaler(device.type, enabled=compute.precision == "float16"),
+        ema=None
+        if recipe.ema is None
+        else ModelEmaV3(student.model, decay=recipe.ema.decay, use_warmup=recipe.ema.warmup),
+        sums=StepSums.zero(device),
+    )
+    facts = facts_of(recipe, ingredients)
+    if processes.leads:
+        folder.begin(recipe)
+        folder.sweep()
+    resume(state, checkpoints, facts, processes, console)
+    for pairs in ingredients.sets:
+        say(console, records_line(pairs))
+    say(console, overview(recipe, ingredients))
+    tracking = Tracking(
+        out,
+        step=state.step,
+        wandb_project=recipe.saving.wandb_project,
+        recipe=recipe.model_dump(mode="json"),
+        enabled=processes.leads and state.step < ingredients.total_steps,
+    )
+    progress = ProgressLine(
+        console, total=ingredients.total_steps * recipe.batch_size, done=state.step * recipe.batch_size
+    )
+    # With several processes a signal reaches them at different steps: they end at once, and resume from `last`.
+    with tracking, progress, StopRequest(enabled=processes.count == 1) as stop:
+        started_at = state.step
+        loop = Loop(
+            recipe=recipe,
+            streams=ingredients.streams,
+            items=Items(
+                ingredients.streams,
+                Augmentation(recipe.augment, recipe.seed, mean=student.mean, std=student.std),
+                teacher=recipe.uses_stored_logits,
+            ),
+            collate=Collate(augment=recipe.augment, seed=recipe.seed, temperature=recipe.loss.temperature),
+            plan=ingredients.plan,
+            total_steps=ingredients.total_steps,
+            state=state,
+            stepper=Stepper(
+                student=_wrapped(student.model, recipe, processes),
+                optimiser=optimiser,
+                scaler=state.scaler,
+                loss=BatchLoss(
+                    settings=recipe.loss,
+                    num_classes=ingredients.sets[0].num_classes,
+                    mean=student.mean,
+                    std=student.std,
+                    arithmetic=Arithmetic(
+                        device=device, precision=compute.precision, channels_last=compute.channels_last
+                    ),
+                    live_teacher=ingredients.live_teacher,
+                ),
+                clip_norm=recipe.clip_norm,
+                seed=recipe.seed,
+                rank=processes.rank,
+            ),
+            schedule=schedule,
+            validation=ingredients.validation,
+            checkpoints=checkpoints,
+            folder=folder,
+            facts=facts,
+            processes=processes,
+            tracking=tracking,
+            progress=progress,
+            stop=stop,
+        )
+        try:
+            loop.run()
+        except TrainingInterrupted:
+            say(console, f"interrupted after step {state.step}: run the same command again to go on from there")
+            return False
+        rate = progress.images_per_s if state.step > started_at else None
+    console.print(closing_table(recipe, state, out, images_per_s=rate))
+    return True
+
+
+def _wrapped(network: nn.Module, recipe: TrainingRecipe, processes: Processes) -> nn.Module:
+    """What the step calls: the network, compiled where asked, and joined to its copies in other processes."""
+    called = network
+    if recipe.compute.compile:
+        called = cast(nn.Module, torch.compile(network))
+    if processes.count == 1:
+        return called
+    return DistributedDataParallel(called, device_ids=None if processes.device.type == "cpu" else [processes.device])

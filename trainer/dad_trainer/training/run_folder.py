@@ -1,0 +1,76 @@
+"""The folder of a training run: its recipe, its table of epochs, and whose run it is."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dad_datasets.errors import UserError
+from dad_datasets.folder import LocalFolder
+from dad_datasets.manifest import flatten
+from dad_datasets.settings import read_recipe
+from dad_trainer.training.recipe import TrainingRecipe
+from dad_trainer.training.state import HistoryRow
+
+ARGS, SUMMARY = "args.yaml", "summary.csv"
+
+# What may differ when a run is gone on with: it changes no weight.
+FREE = (
+    "compute.workers",
+    "compute.cache",
+    "compute.cache_gb",
+    "compute.threads",
+    "saving.",
+)
+
+
+class RunFolder:
+    """A local folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._files = LocalFolder(path)
+
+    def begin(self, recipe: TrainingRecipe) -> None:
+        """Write the recipe. UserError where the folder holds a run of another one; the differing fields are named."""
+        document = recipe.model_dump(mode="json")
+        if (self.path / ARGS).exists():
+            self._require_same(document)
+        with self._files.publish(ARGS) as stream:
+            stream.write(yaml.safe_dump(document, sort_keys=False).encode())
+
+    def write_summary(self, history: Sequence[HistoryRow]) -> None:
+        """`summary.csv`, a row for each epoch. It holds no times, so that equal runs have equal files."""
+        text = io.StringIO()
+        columns = list(dict.fromkeys(name for row in history for name in row))
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+        with self._files.publish(SUMMARY) as stream:
+            stream.write(text.getvalue().encode())
+
+    def sweep(self) -> None:
+        """Remove what an interrupted writer left."""
+        self._files.sweep()
+
+    def _require_same(self, now: Mapping[str, Any]) -> None:
+        before, after = flatten(read_recipe(self.path / ARGS)), flatten(now)
+        changed = sorted(
+            name for name in before.keys() | after.keys() if before.get(name) != after.get(name) and not _free(name)
+        )
+        if changed:
+            shown = "; ".join(f"{name}: {before.get(name)!r} there, {after.get(name)!r} now" for name in changed[:8])
+            more = f" (and {len(changed) - 8} more)" if len(changed) > 8 else ""
+            raise UserError(
+                f"{self.path} holds a run with other settings ({shown}{more}): "
+                "rerun with those, or choose another output directory"
+            )
+
+
+def _free(name: str) -> bool:
+    return any(name == free or (free.endswith(".") and name.startswith(free)) for free in FREE)

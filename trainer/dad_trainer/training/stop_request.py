@@ -1,0 +1,33 @@
+"""Ctrl-C, once: the run ends after the step in hand, with a checkpoint. Twice: at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+
+class StopRequest:
+    """A context manager; `made` tells whether SIGINT or SIGTERM came. Only the main thread can listen for signals."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        self.made = False
+        self._enabled = enabled and threading.current_thread() is threading.main_thread()
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> StopRequest:
+        if self._enabled:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal gave
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.made:
+            raise KeyboardInterrupt
+        self.made = True
