@@ -142,24 +142,39 @@ def write_index(stream: IO[bytes], rows: Sequence[Row], schema: pa.Schema, summa
 def read_index(folder: Folder, unit: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of a unit's index. UserError where it is missing or damaged."""
     with _opened(folder, unit) as file:
-        if missing := set(columns or ()) - set(file.schema_arrow.names):
-            raise UserError(f"{folder.url}/{index_name(unit)}: has no column {min(missing)}")
-        return file.read(columns=None if columns is None else list(columns))
+        return _rows_in(file, columns, f"{folder.url}/{index_name(unit)}")
 
 
 def read_summary(folder: Folder, unit: str) -> ShardSummary:
     """The summary in a unit's index, from its footer alone."""
     with _opened(folder, unit) as file:
-        raw = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
+        return _summary_in(file, f"{folder.url}/{index_name(unit)}")
+
+
+def read_summary_and_index(folder: Folder, unit: str, columns: Sequence[str]) -> tuple[ShardSummary, pa.Table]:
+    """`read_summary` and `read_index` with one opening, which is what costs on an object store."""
+    with _opened(folder, unit) as file:
+        origin = f"{folder.url}/{index_name(unit)}"
+        return _summary_in(file, origin), _rows_in(file, columns, origin)
+
+
+def _rows_in(file: pq.ParquetFile, columns: Sequence[str] | None, origin: str) -> pa.Table:
+    if missing := set(columns or ()) - set(file.schema_arrow.names):
+        raise UserError(f"{origin}: has no column {min(missing)}")
+    return file.read(columns=None if columns is None else list(columns))
+
+
+def _summary_in(file: pq.ParquetFile, origin: str) -> ShardSummary:
+    raw = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
     if raw is None:
-        raise UserError(f"{folder.url}/{index_name(unit)}: not an index of this project")
+        raise UserError(f"{origin}: not an index of this project")
     try:
         document = dict(json.loads(raw))
         if document.pop("format_version", None) != FORMAT_VERSION:
-            raise UserError(f"{folder.url}/{index_name(unit)}: of another format version than {FORMAT_VERSION}")
+            raise UserError(f"{origin}: of another format version than {FORMAT_VERSION}")
         return ShardSummary(**document)
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError):
-        raise UserError(f"{folder.url}/{index_name(unit)}: its summary is damaged") from None
+        raise UserError(f"{origin}: its summary is damaged") from None
 
 
 @contextmanager

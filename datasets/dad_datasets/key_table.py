@@ -48,6 +48,13 @@ class KeyTable:
     def __len__(self) -> int:
         return len(self._searched)
 
+    def __contains__(self, key: str) -> bool:
+        try:
+            self.find(key)
+        except KeyError:
+            return False
+        return True
+
     def find(self, key: str) -> Place:
         """KeyError where the key is not in the table."""
         searched, verified = digests_of([key])[0]

@@ -1,4 +1,4 @@
-"""Random access to the images of every source: `fetch` gives what `read` gives."""
+"""Random access to the images of every source: `fetch` gives what `read` gives, `has` says where it does."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pickle
 import shutil
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -103,6 +104,20 @@ def wrong_fetches(source: CleanSource, samples: list[CleanSample], seed: int = 0
     return wrong
 
 
+def fetched(source: CleanSource, keys: list[str]) -> set[str]:
+    """The keys under which there is a usable image."""
+    found = set()
+    for key in keys:
+        with suppress(KeyError):
+            source.fetch(key)
+            found.add(key)
+    return found
+
+
+def had(source: CleanSource, keys: list[str]) -> set[str]:
+    return {key for key in keys if source.has(key)}
+
+
 @pytest.fixture(scope="module", params=LAYOUTS)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     return make_source(request.param, str(tmp_path_factory.mktemp("source")))
@@ -128,6 +143,40 @@ def test_fetch_after_pickling_and_in_children(place: str) -> None:
     assert in_child(*jobs) == [[], []]
     assert len(pickle.dumps(source)) <= fresh  # no table and no image travels
     assert wrong_fetches(pickle.loads(pickle.dumps(source)), samples) == []
+
+
+def test_has_says_where_fetch_finds_an_image(place: str) -> None:
+    source = open_at(place)
+    keys = [sample.source_key for sample in read_all(source)]
+    rows_alone = {"a/000014", "a/000015", "c/000009", "c/000010"}  # without an image
+    unseen = rows_alone if Path(place, "a.parquet").exists() else set()
+    usable = fetched(open_at(place), keys)
+    assert len(usable) == 23 < len(keys)
+    assert had(source, keys) == usable | unseen
+    again = len(pickle.dumps(source))
+    source.preload()
+    assert had(source, keys) == usable | unseen
+    assert in_child(partial(had, source, keys), partial(had, open_at(place), keys)) == [usable | unseen] * 2
+    assert len(pickle.dumps(source)) <= again
+    assert had(pickle.loads(pickle.dumps(source)), keys) == usable | unseen
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_has_fetches_nothing_from_urls(layout: str, tmp_path: Path) -> None:
+    place = make_source(layout, "memory://fetch")
+    try:
+        source = open_at(place, cache=tmp_path / "used")
+        samples = read_all(source)
+        keys = [sample.source_key for sample in samples]
+        usable, unusable = fetched(source, keys), {sample.source_key for sample in samples if sample.problem}
+        asked = open_at(place, cache=tmp_path / "unused")
+        assert had(asked, keys) == usable | (set() if layout == "prepared" else unusable)
+        assert had(source, keys) == had(asked, keys)  # whatever was fetched before
+        assert had(asked, ["nosuch/0.jpg", "class0/nosuch.jpg", "class0/.hidden.jpg", "b/000000", ""]) == set()
+        assert asked.has("a/nosuch") == (layout == "tars")
+        assert not (tmp_path / "unused").exists()
+    finally:
+        fsspec.filesystem("memory").rm("/fetch", recursive=True)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -156,6 +205,7 @@ def test_keys_that_are_not_there(layout: str, tmp_path: Path) -> None:
     for key in keys:
         with pytest.raises(KeyError):
             source.fetch(key)
+    assert had(source, keys) == set()
 
 
 def test_a_folder_named_like_an_image(tmp_path: Path) -> None:
@@ -163,13 +213,15 @@ def test_a_folder_named_like_an_image(tmp_path: Path) -> None:
     (tmp_path / "photos" / "class0" / "new.jpg").mkdir()
     with pytest.raises(KeyError):
         source.fetch("class0/new.jpg")
+    assert not source.has("class0/new.jpg")
 
 
 def test_an_image_that_cannot_be_read_is_not_merely_missing(tmp_path: Path) -> None:
     source = open_at(make_source("folder", str(tmp_path)))
     (tmp_path / "photos" / "class0" / "loop.jpg").symlink_to("loop.jpg")
-    with pytest.raises(UserError, match=r"class0/loop\.jpg: cannot be read"):
-        source.fetch("class0/loop.jpg")
+    for look in (source.fetch, source.has):
+        with pytest.raises(UserError, match=r"class0/loop\.jpg: cannot be read"):
+            look("class0/loop.jpg")
 
 
 @pytest.mark.parametrize("layout", ["parquet", "prepared"])
@@ -189,6 +241,7 @@ def test_parquet_over_the_bound_is_refused_unread(tmp_path: Path, monkeypatch: p
         for attempt in (open_at(place).preload, partial(open_at(place).fetch, "a/000000")):
             with pytest.raises(UserError, match=r"in 2 file\(s\) are more than .* allowed: run `dad prepare`"):
                 attempt()
+        assert open_at(place).has("a/000000")
     read.assert_not_called()
     monkeypatch.setattr(parquet_memory, "LARGEST_COLUMNS_BYTES", images + 10_000)  # not of other columns
     open_at(place).preload()
@@ -252,6 +305,7 @@ def test_the_table_finds_every_key(keys: list[str], cuts: list[int], absent: str
     for number, names in enumerate(files):
         for offset, name in enumerate(names):
             assert table.find(name) == Place(number, offset + 2**40, number + 7)
+    assert (absent in table) == (absent in keys)
     if absent not in keys:
         with pytest.raises(KeyError):
             table.find(absent)

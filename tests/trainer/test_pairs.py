@@ -14,11 +14,13 @@ from typing import Any
 import fsspec
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 import webdataset
 from PIL import Image
+from tiny_run import run_recipe, tiny_recipe, write_images, write_quantizer
 from torch.utils.data import DataLoader
 
 from dad_datasets.errors import UserError
@@ -261,6 +263,47 @@ def test_clean_data_may_have_moved(make_set: MakeSet, other_images: Path, tmp_pa
     pairs, moved = open_pairs(make_set("full")), open_pairs(make_set("full"), clean=clean)
     for place in range(len(pairs)):
         np.testing.assert_array_equal(pairs.read(place).clean, moved.read(place).clean)
+
+
+def write_tar(path: Path, images: list[tuple[bytes, int]]) -> None:
+    with webdataset.TarWriter(str(path)) as tar:
+        for number, (content, label) in enumerate(images):
+            tar.write({"__key__": f"{number:06d}", "png": content, "cls": label})
+
+
+def write_parquet(path: Path, images: list[tuple[bytes, int]]) -> None:
+    cells = [{"bytes": content, "path": None} for content, _ in images]
+    pq.write_table(pa.table({"image": cells, "label": [label for _, label in images]}), path, row_group_size=5)
+
+
+@pytest.mark.parametrize(("name", "write"), [("train.tar", write_tar), ("train.parquet", write_parquet)])
+def test_clean_data_may_be_one_file(
+    tmp_path: Path, name: str, write: Callable[[Path, list[tuple[bytes, int]]], None]
+) -> None:
+    files = sorted(write_images(tmp_path / "tiny").rglob("*.png"))
+    images = [(file.read_bytes(), int(file.parent.name[-1])) for file in files]
+    write(tmp_path / name, images)
+    path = tmp_path / "set"
+    complete, screen = run_recipe(tiny_recipe(tmp_path / name, write_quantizer(tmp_path / "quantizer")), path)
+    assert complete, screen
+    pairs, rows = open_pairs(path), rows_of(path)
+    assert sorted(keys_of(pairs)) == sorted(rows)
+    assert len(pairs) == 48
+    by_key = tmp_path / "by_key"
+    (by_key / "train").mkdir(parents=True)
+    for number, (content, _) in enumerate(images):
+        (by_key / f"train/{number:06d}").write_bytes(content)
+    for place in range(len(pairs)):
+        pair = pairs.read(place)
+        assert pair.label == images[int(pair.source_key.removeprefix("train/"))][1]
+        np.testing.assert_array_equal(pair.clean, replayed(by_key, rows[pair.key]))
+    for here, there in zip(batches(pairs, 0), batches(pairs, 2), strict=True):
+        assert torch.equal(here["clean"], there["clean"])
+
+    write(tmp_path / name, images[:-2])
+    with pytest.raises(UserError, match=r"holds no usable image train/00002[23], train/00002[23], of 24 "):
+        open_pairs(path)
+    assert open_pairs(path, max_missing=0.1).counts.missing == 4
 
 
 def test_shards_with_clean_canvases_need_no_source(make_set: MakeSet, tmp_path: Path) -> None:

@@ -61,6 +61,12 @@ class CleanSource(Protocol):
         are not looked at. UserError where a source file turns out to be damaged or gone.
         """
 
+    def has(self, source_key: str) -> bool:
+        """Whether `fetch` would find a usable image, told without reading any: quick enough to ask for every key.
+
+        True wherever `fetch` finds one; each layout says where else. UserError as of `fetch`.
+        """
+
     def preload(self) -> None:
         """Load what `fetch` needs into memory, where that is worth it, so that workers forked later share it."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
+import stat
 
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
@@ -46,12 +48,27 @@ def fetch_image(filesystem: AbstractFileSystem, path: str, source_key: str) -> b
                 image = file.read(LARGEST_IMAGE_BYTES + 1)
         else:
             image = filesystem_here(filesystem).cat_file(path, 0, LARGEST_IMAGE_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise KeyError(source_key) from None
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
+        if _says_absent(error):
             raise KeyError(source_key) from None
         raise UserError(f"source file {path}: cannot be read: {error.strerror or error}") from None
     if image_problem(len(image)):
         raise KeyError(source_key)
     return image
+
+
+def is_image_file(path: str) -> bool:
+    """Whether a file of a size that `fetch_image` takes is at this local path. UserError where that cannot be told."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        if _says_absent(error):
+            return False
+        raise UserError(f"source file {path}: cannot be read: {error.strerror or error}") from None
+    return stat.S_ISREG(status.st_mode) and not image_problem(status.st_size)
+
+
+def _says_absent(error: OSError) -> bool:
+    # By type, because remote filesystems raise these without an error number.
+    absent = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+    return absent or error.errno == errno.ENAMETOOLONG

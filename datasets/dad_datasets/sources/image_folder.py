@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import PurePosixPath
+
+from fsspec.implementations.local import LocalFileSystem
 
 from dad_datasets.errors import UserError
 from dad_datasets.sources.clean_source import (
@@ -15,7 +18,7 @@ from dad_datasets.sources.clean_source import (
     longest_encoded,
     text_of_name,
 )
-from dad_datasets.sources.image_files import fetch_image, is_listed_name, read_image
+from dad_datasets.sources.image_files import fetch_image, is_image_file, is_listed_name, read_image
 from dad_datasets.sources.image_types import is_image_name
 from dad_datasets.sources.source_files import filesystem_of, list_folders, walk_files
 
@@ -64,6 +67,16 @@ class ImageFolder:
             raise KeyError(source_key)
         return fetch_image(self._filesystem, f"{self._root.rstrip('/')}/{source_key}", source_key)
 
+    def has(self, source_key: str) -> bool:
+        """Elsewhere than on a local disk by the listing alone, where an unusable image counts too."""
+        if not is_listed_name(source_key):
+            return False
+        if isinstance(self._filesystem, LocalFileSystem):
+            return is_image_file(f"{self._root.rstrip('/')}/{source_key}")
+        listed = self._listing()
+        place = bisect_left(listed, _place_in_order(source_key), key=_place_in_order)
+        return place < len(listed) and listed[place] == source_key
+
     def preload(self) -> None:
         pass
 
@@ -80,7 +93,7 @@ class ImageFolder:
         if self._listed is None:
             try:
                 found = [
-                    (hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest(), name, size)
+                    (_place_in_order(name), name, size)
                     for name, size in walk_files(self._filesystem, self._root)
                     if "/" in name and is_image_name(name)
                 ]
@@ -97,6 +110,10 @@ class ImageFolder:
             self._names = tuple(text_of_name(folder)[0] for folder in folders)
             self._listed = [name for _, name, _ in found]
         return self._listed
+
+
+def _place_in_order(name: str) -> bytes:
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
 
 
 def _check_classes(root: str, folders: list[str], with_images: set[str]) -> None:

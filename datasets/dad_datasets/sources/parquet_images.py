@@ -72,6 +72,10 @@ class ParquetImages:
         """Loads a file's images into memory; UserError where all of them are over 8 GiB: prepare such a source."""
         return self._memory.fetch(source_key)
 
+    def has(self, source_key: str) -> bool:
+        """By the number of rows in the file's footer: a row without a usable image counts too."""
+        return self._memory.has_row(source_key)
+
     def preload(self) -> None:
         self._memory.preload()
 

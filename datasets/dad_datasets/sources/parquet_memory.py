@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from dad_datasets.errors import UserError
 from dad_datasets.sources.clean_source import image_problem
 from dad_datasets.sources.parquet_columns import check_image_type
-from dad_datasets.sources.parquet_files import opened_parquet
+from dad_datasets.sources.parquet_files import num_rows_of, opened_parquet
 from dad_datasets.sources.source_files import SourceFile
 
 LARGEST_COLUMNS_BYTES = 8 * 2**30
@@ -31,9 +31,10 @@ class ParquetMemory:
         self._column = column
         self._fits = False
         self._loaded: dict[str, pa.ChunkedArray] = {}
+        self._num_rows: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_loaded": {}}
+        return {**self.__dict__, "_loaded": {}, "_num_rows": {}}
 
     def preload(self) -> None:
         """Read all columns. UserError where they are over the bound."""
@@ -42,15 +43,29 @@ class ParquetMemory:
 
     def fetch(self, source_key: str) -> bytes:
         """KeyError where there is no such row or no usable image in it; UserError as `preload`."""
-        found = _KEY.fullmatch(source_key)
-        if found is None or found[1] not in self._files or source_key != f"{found[1]}/{int(found[2]):06d}":
-            raise KeyError(source_key)
-        images = self._images(found[1])
-        row = int(found[2])
+        stem, row = self._place(source_key)
+        images = self._images(stem)
         image: bytes | None = images[row].as_py() if row < len(images) else None
         if image is None or image_problem(len(image)):
             raise KeyError(source_key)
         return image
+
+    def has_row(self, source_key: str) -> bool:
+        """Whether there is such a row, whatever is in it; reads the file's footer once."""
+        try:
+            stem, row = self._place(source_key)
+        except KeyError:
+            return False
+        if stem not in self._num_rows:
+            self._num_rows[stem] = num_rows_of(self._files[stem])
+        return row < self._num_rows[stem]
+
+    def _place(self, source_key: str) -> tuple[str, int]:
+        """The file's stem and the row that a key names. KeyError where no row of these files can have it."""
+        found = _KEY.fullmatch(source_key)
+        if found is None or found[1] not in self._files or source_key != f"{found[1]}/{int(found[2]):06d}":
+            raise KeyError(source_key)
+        return found[1], int(found[2])
 
     def _images(self, stem: str) -> pa.ChunkedArray:
         if stem not in self._loaded:

@@ -78,6 +78,10 @@ class PreparedShards:
         place = self._table().find(source_key)
         return self._files.read(self._shards[place.file].unit, place.offset, place.length)
 
+    def has(self, source_key: str) -> bool:
+        """From the indexes, which the first call reads."""
+        return source_key in self._table()
+
     def preload(self) -> None:
         self._table()
 

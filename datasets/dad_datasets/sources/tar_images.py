@@ -55,6 +55,16 @@ class TarImages:
             raise UserError(f"source file {path}: ends before the image of {key}: it was cut off while in use")
         return image
 
+    def has(self, source_key: str) -> bool:
+        """Whether the sample is in its tar and usable; of remote ones, whether its tar is there.
+
+        The tables of remote tars are not asked even where they are made: all processes must get the same answer.
+        """
+        stem, _, key = source_key.partition("/")
+        if stem not in self._files:
+            return False
+        return isinstance(self._reads, CachedFiles) or key in self._table(stem)
+
     def _table(self, stem: str) -> KeyTable:
         if stem not in self._tables:
             file = self._files[stem]

@@ -75,6 +75,10 @@ class WebDatasetTars:
     def fetch(self, source_key: str) -> bytes:
         return self._images.fetch(source_key)
 
+    def has(self, source_key: str) -> bool:
+        """Of remote tars by the tar's name alone: any key in a tar that is there counts."""
+        return self._images.has(source_key)
+
     def preload(self) -> None:
         self._images.preload()
 

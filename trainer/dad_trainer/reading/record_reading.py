@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from dad_datasets.errors import UserError
 from dad_datasets.folder import Folder
-from dad_datasets.index import ShardSummary, read_index, read_summary
+from dad_datasets.index import ShardSummary, read_index, read_summary, read_summary_and_index
 from dad_datasets.layout import MANIFEST, SHARD_TABLE, shard_name
 from dad_datasets.manifest import Manifest
 from dad_datasets.shard_table import read_shard_table
@@ -116,11 +116,11 @@ def _read_unit(
 ) -> pa.Table:
     """The rows of one unit that are records."""
     unit = summary.unit
-    if read_summary(folder, unit) != summary or summary.fingerprint != fingerprint:
+    stored, rows = read_summary_and_index(folder, unit, columns)
+    if stored != summary or summary.fingerprint != fingerprint:
         raise UserError(
             f"{folder.url}: unit {unit} is not of this run: its index has another fingerprint or other counts"
         )
-    rows = read_index(folder, unit, columns)
     if len(rows) != summary.rows:
         raise UserError(f"{folder.url}: the index of {unit} has {len(rows)} rows, not {summary.rows} as it says itself")
     if summary.tar_sha256:
