@@ -1,0 +1,113 @@
+"""Sweeps: every student with every seed, one table, what is finished is not done again."""
+
+from __future__ import annotations
+
+import io
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from tiny_run import write_images
+from tiny_training import training_recipe
+
+from dad_datasets.errors import UserError
+from dad_datasets.settings import build_settings
+from dad_trainer.sweep.comparison import spread
+from dad_trainer.sweep.run import run_sweep
+from dad_trainer.sweep.settings import SweepSettings
+
+
+@pytest.fixture(scope="module")
+def files(make_set: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """A sweep of two students and two seeds."""
+    folder = tmp_path_factory.mktemp("sweep")
+    images = write_images(folder / "images")
+    (folder / "train.yaml").write_text(yaml.safe_dump({**training_recipe(make_set("full")), "epochs": 1}))
+    benchmarks = [
+        {"name": "clean", "kind": "clean", "path": str(images)},
+        {"name": "noisy", "kind": "corrupted", "path": str(images), "corruptions": ["contrast"], "severities": [1]},
+    ]
+    (folder / "evaluate.yaml").write_text(yaml.safe_dump({"benchmarks": benchmarks}))
+    return {
+        "train": str(folder / "train.yaml"),
+        "evaluate": str(folder / "evaluate.yaml"),
+        "students": {"ce": {"loss.name": "ce"}, "dad": {}},
+        "seeds": [0, 1],
+    }
+
+
+def sweep(raw: dict[str, object], out: Path) -> tuple[bool, str]:
+    screen = io.StringIO()
+    settings = build_settings(SweepSettings, raw, origin="sweep")
+    complete = run_sweep(settings, out, console=Console(file=screen, width=250))
+    return complete, screen.getvalue()
+
+
+def test_one_command_trains_evaluates_and_compares_all(files: dict[str, object], tmp_path: Path) -> None:
+    complete, seen = sweep(files, tmp_path)
+    assert complete
+    assert seen.count("images through the student") == 4
+    results = json.loads((tmp_path / "evaluation" / "results.json").read_text())
+    accuracies = {each["name"]: each["summaries"][0]["accuracy"] for each in results["students"]}
+    assert list(accuracies) == ["ce-seed0", "dad-seed0", "ce-seed1", "dad-seed1"]
+    table = json.loads((tmp_path / "table.json").read_text())
+    for name in ("ce", "dad"):
+        values = [accuracies[f"{name}-seed{seed}"] for seed in (0, 1)]
+        assert table[name]["clean"]["mean"] == pytest.approx(statistics.mean(values))
+        assert table[name]["clean"]["deviation"] == pytest.approx(statistics.stdev(values))
+    assert "| ce | 2 |" in (tmp_path / "table.md").read_text()
+    before = {path: path.read_bytes() for path in tmp_path.glob("*/last.pt")}
+    again, seen = sweep(files, tmp_path)
+    assert again
+    assert seen.count("going on after step") == 4
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_student_that_fails_is_named_and_the_others_go_on(files: dict[str, object], tmp_path: Path) -> None:
+    students = {"wild": {"optimiser.lr": 1e30, "schedule.warmup_epochs": 0}, "tame": {}}
+    complete, seen = sweep({**files, "students": students, "seeds": [0]}, tmp_path)
+    assert not complete
+    assert "student wild, seed 0 failed: step" in seen
+    assert list(json.loads((tmp_path / "table.json").read_text())) == ["tame"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"students": {"a": {"student.architecture": "resnet81"}}}, "student a: student.architecture"),
+        ({"students": {"a": {"losss": 1}}}, "student a"),
+        ({"students": {"../a": {}}}, "names a folder"),
+        ({"seeds": [1, 1]}, "expected each seed once"),
+        ({"evaluate": "nowhere.yaml"}, "nowhere.yaml: cannot be read"),
+    ],
+)
+def test_mistakes_are_told_before_the_first_student(
+    files: dict[str, object], tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        sweep({**files, **changes}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_processes_are_sent_to_dad_train(
+    files: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="start dad train under torchrun"):
+        sweep(files, tmp_path)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
+def test_spread_is_the_sample_deviation(values: list[float]) -> None:
+    result = spread(values)
+    assert result.mean == pytest.approx(statistics.fmean(values))
+    if len(values) == 1:
+        assert result.deviation is None
+    else:
+        assert result.deviation == pytest.approx(statistics.stdev(values), abs=1e-9)

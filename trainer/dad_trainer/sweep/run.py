@@ -1,0 +1,107 @@
+"""A sweep from its file to its table."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dad_datasets.errors import UserError
+from dad_datasets.folder import LocalFolder
+from dad_datasets.settings import build_settings, load_settings, read_recipe
+from dad_trainer.evaluation import EvaluationRecipe
+from dad_trainer.evaluation.session import evaluate_checkpoints
+from dad_trainer.sweep.comparison import Spread, compare, markdown
+from dad_trainer.sweep.settings import SweepSettings
+from dad_trainer.training.checkpoints import LAST
+from dad_trainer.training.ingredients import gather
+from dad_trainer.training.processes import joined_processes
+from dad_trainer.training.recipe import TrainingRecipe
+from dad_trainer.training.run import train_student
+from dad_trainer.training.screen import say
+
+TABLE, JSON, EVALUATION = "table.md", "table.json", "evaluation"
+
+Run = tuple[str, int]
+"""(student, seed)"""
+
+
+def run_sweep(sweep: SweepSettings, out: Path, *, console: Console) -> bool:
+    """Train and evaluate every student; what is finished is not done again. Whether all of them were trained.
+
+    A student whose training fails (its loss stops being a number) is named and the others go on. UserError before the
+    first of them where a recipe is wrong, or data or an evaluation benchmark is not there.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("dad sweep runs in one process; start dad train under torchrun for each student instead")
+    recipes = _recipes(sweep)
+    evaluation = None if sweep.evaluate is None else load_settings(EvaluationRecipe, Path(sweep.evaluate))
+    _check(sweep, recipes)
+    failures: dict[Run, str] = {}
+    for number, (run, recipe) in enumerate(recipes.items(), start=1):
+        say(console, f"{number}/{len(recipes)}: student {run[0]}, seed {run[1]}")
+        try:
+            if not train_student(recipe, folder_of(out, run), console=console):
+                return False
+        except UserError as error:
+            failures[run] = str(error)
+            say(console, f"student {run[0]}, seed {run[1]} failed: {error}")
+    trained = {run: folder_of(out, run) / LAST for run in recipes if run not in failures}
+    if evaluation is not None and trained:
+        files = {f"{name}-seed{seed}": path for (name, seed), path in trained.items()}
+        summaries = evaluate_checkpoints(files, evaluation, out / EVALUATION, console=console)
+        table = compare({run: summaries[f"{run[0]}-seed{run[1]}"] for run in trained})
+        _write(out, table)
+        console.print(_screen_table(table))
+        say(console, f"{out / TABLE}, {out / EVALUATION}")
+    for (name, seed), reason in failures.items():
+        say(console, f"student {name}, seed {seed} failed: {reason}")
+    return not failures
+
+
+def folder_of(out: Path, run: Run) -> Path:
+    """Where a student's run stands."""
+    return out / f"{run[0]}-seed{run[1]}"
+
+
+def _recipes(sweep: SweepSettings) -> dict[Run, TrainingRecipe]:
+    base = read_recipe(Path(sweep.train))
+    return {
+        run: build_settings(TrainingRecipe, raw, origin=f"student {run[0]}") for run, raw in sweep.recipes(base).items()
+    }
+
+
+def _check(sweep: SweepSettings, recipes: dict[Run, TrainingRecipe]) -> None:
+    """Every student's data and network, opened once, before hours are spent on the first."""
+    for name in sweep.students:
+        recipe = recipes[name, sweep.seeds[0]]
+        with joined_processes(recipe.compute.device) as processes:
+            try:
+                gather(recipe, processes)
+            except UserError as error:
+                raise UserError(f"student {name}: {error}") from None
+
+
+def _write(out: Path, table: dict[str, dict[str, Spread]]) -> None:
+    folder = LocalFolder(out)
+    with folder.publish(TABLE) as stream:
+        stream.write(markdown(table).encode())
+    document = {name: {column: asdict(value) for column, value in row.items()} for name, row in table.items()}
+    with folder.publish(JSON) as stream:
+        stream.write((json.dumps(document, indent=1) + "\n").encode())
+
+
+def _screen_table(table: dict[str, dict[str, Spread]]) -> Table:
+    columns = list(next(iter(table.values())))
+    screen = Table(title="top-1 accuracy and calibration error, %", title_justify="left")
+    screen.add_column("student")
+    for column in columns:
+        screen.add_column(Text(column), justify="right")
+    for name, row in table.items():
+        screen.add_row(Text(name), *(row[column].percent() for column in columns))
+    return screen
