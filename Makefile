@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The corruptions' oracle in the tests. Its dependencies stand in the group dev, with an opencv that needs no screen.
+ORACLE := imagecorruptions-imaug
 
 .PHONY: help demo test check format slow clean
 
 help:
-	@echo "make demo    MNIST, a small CLIP and a small VQGAN: a whole dataset under runs/demo"
+	@echo "make demo    MNIST, a small CLIP and a small VQGAN: shards, three students and their table under runs/demo"
 	@echo "make test    the tests"
 	@echo "make check   ruff, strict types, import layers"
 	@echo "make slow    the longer test campaigns"
@@ -16,10 +18,12 @@ $(READY): pyproject.toml constraints.txt
 	@if command -v uv >/dev/null 2>&1; then \
 		test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) $(VENV); \
 		uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev --editable '.[demo,s3]'; \
+		uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --no-deps $(ORACLE); \
 	else \
 		test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
 		$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'; \
 		$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[demo,s3]'; \
+		$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps $(ORACLE); \
 	fi
 	@touch $@
 
@@ -27,6 +31,9 @@ demo: $(READY)
 	$(BIN)/python recipes/demo/mnist.py runs/demo/mnist
 	$(BIN)/dad generate recipes/demo/generate.yaml --out runs/demo/dad
 	$(BIN)/dad inspect runs/demo/dad --grid runs/demo/pictures.png
+	$(BIN)/python recipes/demo/digits.py runs/demo/digits
+	$(BIN)/dad sweep recipes/demo/students.yaml --out runs/demo/students
+	$(BIN)/python recipes/demo/results.py runs/demo
 
 test: $(READY)
 	$(BIN)/pytest -q -n 2 --dist loadfile

@@ -53,7 +53,8 @@ def test_the_guard_can_fail(module: str) -> None:
 
 
 def test_command_modules_are_light_so_that_help_is_quick() -> None:
-    modules = ("dad_pipeline.commands.generate", "dad_pipeline.commands.train_quantizer")
-    modules += ("dad_trainer.commands.train", "dad_trainer.commands.evaluate", "dad_trainer.commands.sweep")
-    commands = "import " + ", ".join(modules)
+    commands = """
+import dad_pipeline.commands.generate, dad_pipeline.commands.train_quantizer
+import dad_trainer.commands.train, dad_trainer.commands.evaluate, dad_trainer.commands.sweep
+"""
     assert not loaded_by(extra=commands) & (HEAVY | {"torch"})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +23,7 @@ from dad_datasets.index import (
     inline_logits,
     read_index,
     read_summary,
+    read_summary_and_index,
     record_row,
     span_cells,
     view_cells,
@@ -129,13 +132,25 @@ def test_the_summary_comes_back(tmp_path: Path) -> None:
     assert read_summary(folder_with(tmp_path, encoded([STORED])), "a-00000") == SUMMARY
 
 
+def test_summary_and_rows_come_with_one_opening(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, encoded([STORED, FAILED]))
+    with mock.patch.object(LocalFolder, "open", autospec=True, side_effect=LocalFolder.open) as opened:
+        summary, rows = read_summary_and_index(folder, "a-00000", ["reason", "key"])
+    opened.assert_called_once()
+    assert summary == SUMMARY
+    assert rows == read_index(folder, "a-00000", ["reason", "key"])
+
+
 def test_equal_rows_give_equal_bytes() -> None:
     assert encoded([STORED, FAILED]) == encoded([dict(reversed(STORED.items())), FAILED])
     assert encoded([]) != encoded([FAILED])
 
 
+READERS = (read_index, read_summary, partial(read_summary_and_index, columns=["key"]))
+
+
 def test_a_missing_index_is_named(tmp_path: Path) -> None:
-    for read in (read_index, read_summary):
+    for read in READERS:
         with pytest.raises(UserError, match=r"index/a-00000\.parquet: the index is missing"):
             read(LocalFolder(tmp_path), "a-00000")
 
@@ -145,8 +160,9 @@ def test_damaged_rows_under_a_whole_footer_are_named(tmp_path: Path) -> None:
     footer = int.from_bytes(content[-8:-4], "little") + 8
     folder = folder_with(tmp_path, b"PAR1" + b"\xff" * (len(content) - footer - 4) + content[-footer:])
     assert read_summary(folder, "a-00000") == SUMMARY
-    with pytest.raises(UserError, match="the index is damaged"):
-        read_index(folder, "a-00000")
+    for read in (read_index, partial(read_summary_and_index, columns=["key"])):
+        with pytest.raises(UserError, match="the index is damaged"):
+            read(folder, "a-00000")
 
 
 def test_foreign_parquet_is_named(tmp_path: Path) -> None:
@@ -162,10 +178,13 @@ def test_foreign_parquet_is_named(tmp_path: Path) -> None:
     ]
     for metadata, message in cases:
         pq.write_table(table.replace_schema_metadata({"dad": metadata} if metadata else None), path)
-        with pytest.raises(UserError, match=message):
-            read_summary(LocalFolder(tmp_path), "a-00000")
-    with pytest.raises(UserError, match="has no column label"):
-        read_index(LocalFolder(tmp_path), "a-00000", ["key", "label"])
+        for read in READERS[1:]:
+            with pytest.raises(UserError, match=message):
+                read(LocalFolder(tmp_path), "a-00000")
+    folder_with(tmp_path, encoded([STORED]))
+    for read_columns in (read_index, read_summary_and_index):
+        with pytest.raises(UserError, match="has no column nosuch"):
+            read_columns(LocalFolder(tmp_path), "a-00000", ["key", "nosuch"])
 
 
 @given(st.binary(max_size=300), st.floats(0, 1))
@@ -175,6 +194,6 @@ def test_any_bytes_are_an_index_or_refused(tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("noise")
     for content in (noise, b"PAR1" + noise + b"PAR1", whole[: int(kept * (len(whole) - 1))]):
         folder = folder_with(path, content)
-        for read in (read_index, read_summary):
+        for read in READERS:
             with pytest.raises(UserError, match="the index is damaged"):
                 read(folder, "a-00000")

@@ -39,7 +39,7 @@ def test_images_and_their_views_are_visited_evenly(counts: list[int], weight: fl
     visits = [of_image[image] for image in range(len(counts))]
     assert max(visits) - min(visits) <= views
     for image in range(len(counts)):
-        of_views = [seen[record] for record in np.flatnonzero(one.samples == image)]
+        of_views = [seen[record] for record in np.flatnonzero(one.samples == image).tolist()]
         assert max(of_views) - min(of_views) <= 1
 
 
