@@ -149,6 +149,13 @@ def open_folder(url: str | Path) -> Folder:
     return RemoteFolder(url)
 
 
+def local_path(url: str, *, option: str) -> Path:
+    """A path on a mounted filesystem. UserError for a URL, which would silently name a folder of that spelling."""
+    if "://" in url:
+        raise UserError(f"{option} {url}: a local path is needed here")
+    return Path(url)
+
+
 def require_writable(folder: Folder) -> None:
     """UserError unless a file can be made in `folder` (and its directories created)."""
     probe = f"{TEMPORARY_PREFIX}probe-{uuid.uuid4().hex[:12]}"

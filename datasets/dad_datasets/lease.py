@@ -26,6 +26,19 @@ EXPIRY_S = 60.0
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
+_HELD: set[IO[bytes]] = set()
+
+
+def _let_go_in_child() -> None:
+    # A forked child shares the lock, and would keep it after its parent was killed.
+    for file in _HELD:
+        file.close()
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
+
+
 def only_writer(folder: Folder) -> AbstractContextManager[object]:
     """The lease of a dataset's folder; none yet on object stores, where two runs at once must be avoided by hand."""
     return Lease(folder.path) if isinstance(folder, LocalFolder) else nullcontext()
@@ -51,6 +64,7 @@ class Lease:
         while (file := self._create()) is None:
             self._evict_dead()
         self._file = file
+        _HELD.add(file)
         self._thread = threading.Thread(target=self._beat, args=(file.fileno(),), name="lease heartbeat", daemon=True)
         self._thread.start()
         return self
@@ -59,6 +73,7 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._file is not None
+        _HELD.discard(self._file)
         self._stop.set()
         self._thread.join()
         with self._file as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -184,3 +185,25 @@ def test_a_lease_taken_meanwhile_is_not_removed(tmp_path: Path) -> None:
     assert entered == [first]
     first.__exit__(None, None, None)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_forked_child_does_not_keep_the_lock_of_a_run_that_is_gone(tmp_path: Path) -> None:
+    # As loader workers do: the parent is killed, the child lives on.
+    ready, hold = os.pipe(), os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        Lease(tmp_path).__enter__()
+        if os.fork() == 0:
+            os.write(ready[1], b"child")
+            os.read(hold[0], 1)
+            os._exit(0)
+        os.read(hold[0], 1)
+        os._exit(0)
+    os.read(ready[0], 5)
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    try:
+        with Lease(tmp_path):
+            pass
+    finally:
+        os.write(hold[1], b"x")

@@ -52,6 +52,15 @@ def test_with_weight_one_an_epoch_holds_every_image_once_and_shuffles_anew() -> 
     assert first.tolist() == epoch_order([one], seed=0, epoch=0).tolist()
 
 
+@given(counts=COUNTS, weight=WEIGHTS, views=st.integers(1, 3))
+def test_repeats_tell_equal_records_of_an_epoch_apart(counts: list[int], weight: float, views: int) -> None:
+    order = epoch_order([make_set(counts, weight=weight, views=views)], seed=1, epoch=2)
+    places = [tuple(place) for place in order.tolist()]
+    assert len(set(places)) == len(places)
+    for record, visits in Counter(order[:, 1].tolist()).items():
+        assert sorted(order[order[:, 1] == record, 2].tolist()) == list(range(visits))
+
+
 def test_sets_are_mixed_by_their_weights() -> None:
     sets = [make_set([2] * 40, weight=0.5), make_set([1] * 30, weight=2.0, shift=1)]
     order = epoch_order(sets, seed=0, epoch=0)
@@ -66,7 +75,7 @@ def test_blocks_hold_the_records_of_few_shards_together(block_shards: int) -> No
     order = epoch_order(sets, seed=0, epoch=2, block_shards=block_shards)
     whole = epoch_order(sets, seed=0, epoch=2)
     assert sorted(map(tuple, order.tolist())) == sorted(map(tuple, whole.tolist()))
-    shards = [(int(s), int(sets[s].shards[r])) for s, r in order.tolist()]
+    shards = [(int(s), int(sets[s].shards[r])) for s, r, _ in order.tolist()]
     # A shard is finished before more than block_shards - 1 others have been begun beside it.
     most_open = max(
         len({shard for shard in set(shards[: at + 1]) if shard in set(shards[at:])}) for at in range(len(shards))
@@ -78,7 +87,7 @@ def test_blocks_hold_the_records_of_few_shards_together(block_shards: int) -> No
 
 @given(processes=st.sampled_from([1, 2, 3, 4, 6, 12]))
 def test_processes_share_a_batch_in_its_order(processes: int) -> None:
-    batch: Ints = np.arange(24).reshape(12, 2)
+    batch: Ints = np.arange(36).reshape(12, 3)
     shares = [process_slice(batch, process=rank, processes=processes) for rank in range(processes)]
     assert np.concatenate(shares).tolist() == batch.tolist()
     assert len({len(share) for share in shares}) == 1

@@ -70,7 +70,8 @@ def test_one_command_trains_evaluates_and_compares_all(files: dict[str, object],
 
 
 def test_a_student_that_fails_is_named_and_the_others_go_on(files: dict[str, object], tmp_path: Path) -> None:
-    students = {"wild": {"optimiser.lr": 1e30, "schedule.warmup_epochs": 0}, "tame": {}}
+    wild = {"optimiser.lr": 1e30, "optimiser.weight_decay": 1e20, "schedule.warmup_epochs": 0}
+    students: dict[str, object] = {"wild": wild, "tame": {}}
     complete, seen = sweep({**files, "students": students, "seeds": [0]}, tmp_path)
     assert not complete
     assert "student wild, seed 0 failed: step" in seen
@@ -85,6 +86,7 @@ def test_a_student_that_fails_is_named_and_the_others_go_on(files: dict[str, obj
         ({"students": {"../a": {}}}, "names a folder"),
         ({"seeds": [1, 1]}, "expected each seed once"),
         ({"evaluate": "nowhere.yaml"}, "nowhere.yaml: cannot be read"),
+        ({"students": {"a": {"schedule.warmup_epochs": 9}}}, "student a: schedule: the warm-up"),
     ],
 )
 def test_mistakes_are_told_before_the_first_student(
@@ -92,6 +94,14 @@ def test_mistakes_are_told_before_the_first_student(
 ) -> None:
     with pytest.raises(UserError, match=message):
         sweep({**files, **changes}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_benchmark_that_is_not_there_is_told_before_too(files: dict[str, object], tmp_path: Path) -> None:
+    recipe = tmp_path / "evaluate.yaml"
+    recipe.write_text(yaml.safe_dump({"benchmarks": [{"name": "a", "kind": "clean", "path": str(tmp_path / "no")}]}))
+    with pytest.raises(UserError, match="no: there is no such file or folder"):
+        sweep({**files, "evaluate": str(recipe)}, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from tiny_run import write_images
 from tiny_training import RawRecipe, checkpoint, training_recipe
 
 BIN = Path(sys.executable).parent
@@ -32,6 +34,13 @@ def dad_train(recipe: Path, out: Path, *arguments: str) -> subprocess.CompletedP
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
 
+def torchrun(recipe: Path, out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`dad train` in two processes."""
+    launcher = [str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2", "--no-python", str(BIN / "dad")]
+    command = [*launcher, "train", str(recipe), "--out", str(out), *arguments]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+
+
 def losses(out: Path) -> list[float]:
     return [float(row["train_loss"]) for row in csv.DictReader((out / "summary.csv").open())]
 
@@ -39,9 +48,7 @@ def losses(out: Path) -> list[float]:
 def test_two_processes_train_as_one_does(recipe_file: Path, tmp_path: Path) -> None:
     alone = dad_train(recipe_file, tmp_path / "alone", "--set", "epochs=3")
     assert alone.returncode == 0, alone.stderr
-    torchrun = [str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2", "--no-python", str(BIN / "dad")]
-    command = [*torchrun, "train", str(recipe_file), "--out", str(tmp_path / "two"), "--set", "epochs=3"]
-    two = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    two = torchrun(recipe_file, tmp_path / "two", "--set", "epochs=3")
     assert two.returncode == 0, two.stderr
     assert two.stdout.count("images through the student") == 1, "one process speaks for both"
     # A network without BatchNorm: gradients of the halves average to that of the whole but for the order of sums.
@@ -49,6 +56,36 @@ def test_two_processes_train_as_one_does(recipe_file: Path, tmp_path: Path) -> N
     one, other = (checkpoint(tmp_path / name)["state_dict"] for name in ("alone", "two"))
     for name in one:
         torch.testing.assert_close(other[name], one[name], rtol=1e-3, atol=1e-5)
+
+
+def test_two_processes_score_alike_and_go_on(recipe_file: Path, tmp_path: Path) -> None:
+    # With BatchNorm each process has averages of its own: the leading one scores for both, or they would part ways.
+    raw = yaml.safe_load(recipe_file.read_text())
+    raw |= {"student": {"architecture": "cifar_resnet20"}, "ema": {"decay": 0.5}}
+    raw["validation"] = {"source": {"path": str(write_images(tmp_path / "images"))}}
+    recipe = tmp_path / "train.yaml"
+    recipe.write_text(yaml.safe_dump(raw))
+    first = torchrun(recipe, tmp_path / "run", "--set", "saving.every_epochs=1")
+    assert first.returncode == 0, first.stderr
+    before = (tmp_path / "run" / "summary.csv").read_bytes()
+    # Back to the end of the first epoch.
+    shutil.copy(tmp_path / "run" / "epoch-0001.pt", tmp_path / "run" / "last.pt")
+    again = torchrun(recipe, tmp_path / "run")
+    assert again.returncode == 0, again.stderr
+    assert "going on after step 2 of 4" in again.stdout
+    assert (tmp_path / "run" / "summary.csv").read_bytes() == before
+
+
+def test_a_mistake_stands_on_the_screen_once(recipe_file: Path, tmp_path: Path) -> None:
+    dad_train(recipe_file, tmp_path / "run", "--set", "epochs=1")
+    refused = torchrun(recipe_file, tmp_path / "run", "--set", "epochs=1", "--set", "loss.temperature=2")
+    assert refused.returncode != 0
+    assert refused.stderr.count("loss.temperature: 4.0 there, 2.0 now") == 1
+    alone = {**ENVIRONMENT, "WORLD_SIZE": "2"}
+    command = [str(BIN / "dad"), "train", str(recipe_file), "--out", str(tmp_path / "new")]
+    ended = subprocess.run(command, env=alone, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "start several processes with torchrun" in ended.stderr
 
 
 def test_ctrl_c_ends_with_a_checkpoint_and_the_command_goes_on(recipe_file: Path, tmp_path: Path) -> None:
@@ -93,6 +130,7 @@ def test_a_live_teacher_is_found_and_answers_as_it_did_when_the_logits_were_stor
         (["--set", "shards=[{path: nowhere}]"], "nowhere is not a dataset"),
         (["--set", "student.architecture=resnet81"], "timm has no such model"),
         (["--set", "losss.name=kd"], "losss"),
+        (["--out", "s3://bucket/run"], "--out s3://bucket/run: a local path is needed here"),
     ],
 )
 def test_a_mistake_is_one_line(recipe_file: Path, tmp_path: Path, arguments: list[str], message: str) -> None:

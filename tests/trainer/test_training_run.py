@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from tiny_run import write_images
 from tiny_training import RawRecipe, checkpoint, flat_tensors, train, training_recipe
 
 from dad_datasets.errors import UserError
-from dad_trainer.training.step import Stepper
+from dad_trainer.training.batch import Batch
+from dad_trainer.training.checkpoints import Checkpoints
+from dad_trainer.training.step import BatchLoss, Stepper
 
 
 class PowerCutError(Exception):
@@ -82,15 +85,20 @@ def test_another_seed_gives_another_run(raw: RawRecipe, finished: Path, tmp_path
     assert (finished / "summary.csv").read_bytes() != (tmp_path / "summary.csv").read_bytes()
 
 
-def test_accumulated_passes_amount_to_the_whole_batch(raw: RawRecipe, finished: Path, tmp_path: Path) -> None:
-    # Batches of six samples cannot be halved without parting couples that mix.
-    train(raw, tmp_path / "whole", "augment.mixup=0", "augment.cutmix=0")
-    train(raw, tmp_path / "parts", "augment.mixup=0", "augment.cutmix=0", "compute.accumulate=3")
+def test_accumulated_passes_amount_to_the_whole_batch(raw: RawRecipe, tmp_path: Path) -> None:
+    # One step: later ones would magnify the rounding by which sums in another order differ.
+    unmixed = {**raw, "augment": {"crop_padding": 2, "flip": 0.5}, "schedule": {}, "epochs": None, "steps": 1}
+    train(unmixed, tmp_path / "whole")
+    train(unmixed, tmp_path / "parts", "compute.accumulate=3")
     whole, parts = (checkpoint(tmp_path / name)["state_dict"] for name in ("whole", "parts"))
     for name in whole:
         torch.testing.assert_close(parts[name], whole[name], rtol=1e-4, atol=1e-6)
+
+
+def test_couples_that_mix_are_not_parted(raw: RawRecipe, tmp_path: Path) -> None:
+    # Six samples a step, in two passes of three.
     with pytest.raises(UserError, match="must be a multiple of 8 with 1 processes, accumulate = 2 and mixing"):
-        train(raw, tmp_path / "odd", "compute.accumulate=2")
+        train(raw, tmp_path, "compute.accumulate=2")
 
 
 def test_the_checkpoint_loads_in_timm(finished: Path) -> None:
@@ -170,14 +178,47 @@ def test_validation_keeps_the_best(raw: RawRecipe, tmp_path: Path) -> None:
 # Mistakes: one sentence each, before training starts.
 
 
-def test_a_loss_that_is_no_number_stops_and_names_the_last_good_checkpoint(raw: RawRecipe, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"step \d: the loss or its gradient is not a finite number") as caught:
-        train(raw, tmp_path, "optimiser.lr=1e30", "saving.every_steps=1", "schedule.warmup_epochs=0")
-    step = int(re.findall(r"step (\d)", str(caught.value))[0])
-    assert str(tmp_path / "last.pt") in str(caught.value)
+def test_a_loss_that_is_no_number_stops_and_names_the_last_good_checkpoint(
+    raw: RawRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses: list[torch.Tensor] = []
+    whole = BatchLoss.__call__
+
+    def spoilt(self: BatchLoss, student: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, right = whole(self, student, batch)
+        losses.append(loss)
+        return loss * (float("nan") if len(losses) == 6 else 1.0), right
+
+    monkeypatch.setattr(BatchLoss, "__call__", spoilt)
+    with pytest.raises(UserError, match="step 5: the loss or its gradient is not a finite number") as caught:
+        train(raw, tmp_path, "saving.every_steps=2")
+    assert f"the last good checkpoint is {tmp_path / 'last.pt'}" in str(caught.value)
     good = checkpoint(tmp_path)
-    assert good["step"] == step
-    assert good["sums"].isfinite().all()
+    assert good["step"] == 4
+    assert all(tensor.isfinite().all() for tensor in flat_tensors(good).values())
+
+
+def test_weights_that_are_not_finite_are_never_saved(raw: RawRecipe, tmp_path: Path) -> None:
+    # The loss before the only step is finite; the step itself spoils the weights.
+    with pytest.raises(UserError, match="step 0: the weights are not finite numbers; there is no checkpoint yet"):
+        train(
+            {**raw, "epochs": None, "schedule": {}},
+            tmp_path,
+            "steps=1",
+            "optimiser.lr=1e30",
+            "optimiser.weight_decay=1e20",
+        )
+    assert not (tmp_path / "last.pt").exists()
+
+
+def test_what_cannot_be_read_is_one_sentence_from_a_loader_worker_too(raw: RawRecipe, tmp_path: Path) -> None:
+    copy = shutil.copytree(raw["shards"][0]["path"], tmp_path / "shards")
+    for tar in (copy / "shards").glob("*.tar"):
+        content = tar.read_bytes()
+        tar.write_bytes(content.replace(b"RIFF", b"RAFF"))  # WebP's first bytes; no size changes
+    with pytest.raises(UserError, match=r"shards/tiny-0000\d\.tar: the image of .* cannot be decoded") as caught:
+        train({**raw, "shards": [{"path": str(copy)}]}, tmp_path / "run", "compute.workers=2")
+    assert "Traceback" not in str(caught.value)
 
 
 def test_another_recipe_in_the_same_folder_is_refused(raw: RawRecipe, finished: Path) -> None:
@@ -196,6 +237,49 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(raw: RawRecipe, finish
     assert "last.pt is damaged" in seen
     assert "going on after step 7 of 8" in seen
     assert_same_run(finished, tmp_path)
+    # The damaged one was set aside, not made the one before.
+    assert (tmp_path / "last.damaged").read_bytes() == content
+    assert checkpoint(tmp_path, "previous.pt")["step"] == 7
+
+
+@pytest.mark.parametrize("files_written", [0, 1, 2])
+def test_a_run_killed_among_the_files_of_an_epoch_writes_them_all_in_the_end(
+    raw: RawRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files_written: int
+) -> None:
+    validated = {**raw, "validation": {"source": {"path": str(write_images(tmp_path / "images"))}}}
+    train(validated, tmp_path / "whole", "saving.every_epochs=1")
+    written: list[str] = []
+    save = Checkpoints.save
+
+    def cut(self: Checkpoints, name: str, document: Mapping[str, Any]) -> None:
+        if len(written) == files_written:
+            raise PowerCutError
+        save(self, name, document)
+        written.append(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", cut)
+        with pytest.raises(PowerCutError):
+            train(validated, tmp_path / "cut", "saving.every_epochs=1")
+    train(validated, tmp_path / "cut", "saving.every_epochs=1")
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+    for name in ("best.pt", "epoch-0001.pt", "epoch-0002.pt"):
+        assert checkpoint(tmp_path / "cut", name)["step"] == checkpoint(tmp_path / "whole", name)["step"]
+
+
+def test_all_that_has_a_state_goes_on_to_the_same_bits(
+    raw: RawRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = {"architecture": "cifar_resnet20", "drop_rate": 0.5}  # BatchNorm's averages, dropout's draws
+    rich = {**raw, "student": student, "ema": {"decay": 0.9}, "optimiser": {"name": "adamw"}, "clip_norm": 1.0}
+    rich["augment"] = {"rand_augment": "rand-m9-mstd0.5", "aug_mix": {}, "mixup": 0.2}
+    train(rich, tmp_path / "whole", "compute.precision=bfloat16")
+    with monkeypatch.context() as patch:
+        cut_power_after(patch, 5)
+        with pytest.raises(PowerCutError):
+            train(rich, tmp_path / "cut", "saving.every_steps=1", "compute.precision=bfloat16")
+    train(rich, tmp_path / "cut", "compute.precision=bfloat16")
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_no_whole_checkpoint_is_said_and_nothing_is_lost(raw: RawRecipe, tmp_path: Path) -> None:
@@ -218,6 +302,9 @@ def test_no_whole_checkpoint_is_said_and_nothing_is_lost(raw: RawRecipe, tmp_pat
         (["images=clean"], "loss dad cannot be trained on images: clean"),
         (["saving.wandb_project=mine"], "Weights & Biases is not installed"),
         (["compute.device=cuda"], "no GPU was found"),
+        (["student={architecture: inception_v3}"], "cannot take images of 16 pixels"),
+        (["loss.name=ce", "teacher={kind: timm}"], "loss ce asks no teacher"),
+        (["schedule.warmup_epochs=9"], "leaves none of the run's 8"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_written(

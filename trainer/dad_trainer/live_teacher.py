@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ GROUP = "dad.teachers"
 INSTALL = "pip install 'discrete-adversarial-distillation[pipeline]'"
 
 
+@runtime_checkable
 class LiveTeacher(Protocol):
     """Pixels in [0,1] to logits, resize and normalisation inside; frozen. Call it under `torch.no_grad()`."""
 

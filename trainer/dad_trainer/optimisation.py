@@ -23,7 +23,7 @@ class OptimiserSettings(Settings):
     """How the gradient moves the weights: an optimiser of timm, by its name there."""
 
     name: str = Field("adamw", description="timm's name, such as adamw, lamb, or sgd (Nesterov; momentum: classical).")
-    lr: float = Field(1e-3, gt=0, description="Peak learning rate.")
+    lr: float = Field(1e-3, gt=0, le=1e30, description="Peak learning rate.")
     weight_decay: float = Field(0.05, ge=0, description="Weight decay.")
     decay_1d: bool = Field(False, description="Whether biases and the scales of norms, all of one axis, decay too.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum, where the optimiser has one.")

@@ -12,7 +12,7 @@ def evaluate(
     checkpoints: Annotated[
         list[Path], typer.Argument(help="Checkpoints of students, by dad train or timm; a row of the table each.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the results; run again to resume or to add students.")],
+    out: Annotated[str, typer.Option(help="Folder of the results; run again to resume or to add students.")],
     recipe: Annotated[Path | None, typer.Option(help="YAML recipe with the benchmarks.")] = None,
     clean: Annotated[
         str | None, typer.Option(help="Without a recipe: images to evaluate on as they are (folder, tars, Parquet).")
@@ -31,6 +31,7 @@ def evaluate(
     """Measure how accurate, robust and calibrated students are; JSON, a Markdown table and a chart."""
     from rich.console import Console
 
+    from dad_datasets.folder import local_path
     from dad_trainer.evaluation.identity import student_names
     from dad_trainer.evaluation.quick_recipe import evaluation_recipe
     from dad_trainer.evaluation.session import evaluate_checkpoints
@@ -38,7 +39,7 @@ def evaluate(
     evaluate_checkpoints(
         student_names(checkpoints),
         evaluation_recipe(recipe, clean=clean, corrupted=corrupted, overrides=set_ or ()),
-        out,
+        local_path(out, option="--out"),
         console=Console(),
         architecture=architecture,
         num_classes=num_classes,

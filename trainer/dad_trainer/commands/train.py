@@ -10,7 +10,7 @@ import typer
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="YAML recipe; relative paths in it start at the current directory.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run; run again to resume.")],
+    out: Annotated[str, typer.Option(help="Folder of the run; run again to resume.")],
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a field: --set loss.name=kd (repeatable).")
     ] = None,
@@ -23,6 +23,7 @@ def train(
     from rich.console import Console
 
     from dad_datasets.errors import UserError
+    from dad_datasets.folder import local_path
     from dad_datasets.settings import apply_overrides, build_settings, read_recipe
     from dad_trainer.training.recipe import TrainingRecipe
     from dad_trainer.training.run import train_student
@@ -34,5 +35,5 @@ def train(
             raise UserError(f"--teacher {teacher}: has no section `teacher`; a generation recipe has one")
         raw["teacher"] = section
     settings = build_settings(TrainingRecipe, raw, origin=f"recipe {recipe}")
-    if not train_student(settings, out, console=Console()):
+    if not train_student(settings, local_path(out, option="--out"), console=Console()):
         raise typer.Exit(130)

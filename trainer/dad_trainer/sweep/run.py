@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,14 +15,16 @@ from dad_datasets.errors import UserError
 from dad_datasets.folder import LocalFolder
 from dad_datasets.settings import build_settings, load_settings, read_recipe
 from dad_trainer.evaluation import EvaluationRecipe
+from dad_trainer.evaluation.assignment import assign
 from dad_trainer.evaluation.session import evaluate_checkpoints
 from dad_trainer.sweep.comparison import Spread, compare, markdown
 from dad_trainer.sweep.settings import SweepSettings
-from dad_trainer.training.checkpoints import LAST
+from dad_trainer.training.checkpoints import LAST, read_checkpoint
 from dad_trainer.training.ingredients import gather
 from dad_trainer.training.processes import joined_processes
 from dad_trainer.training.recipe import TrainingRecipe
 from dad_trainer.training.run import train_student
+from dad_trainer.training.run_folder import RunFolder
 from dad_trainer.training.screen import say
 
 TABLE, JSON, EVALUATION = "table.md", "table.json", "evaluation"
@@ -41,7 +43,7 @@ def run_sweep(sweep: SweepSettings, out: Path, *, console: Console) -> bool:
         raise UserError("dad sweep runs in one process; start dad train under torchrun for each student instead")
     recipes = _recipes(sweep)
     evaluation = None if sweep.evaluate is None else load_settings(EvaluationRecipe, Path(sweep.evaluate))
-    _check(sweep, recipes)
+    _check(sweep, recipes, evaluation, out)
     failures: dict[Run, str] = {}
     for number, (run, recipe) in enumerate(recipes.items(), start=1):
         say(console, f"{number}/{len(recipes)}: student {run[0]}, seed {run[1]}")
@@ -52,6 +54,8 @@ def run_sweep(sweep: SweepSettings, out: Path, *, console: Console) -> bool:
             failures[run] = str(error)
             say(console, f"student {run[0]}, seed {run[1]} failed: {error}")
     trained = {run: folder_of(out, run) / LAST for run in recipes if run not in failures}
+    if trained:
+        console.print(_training_table(trained))
     if evaluation is not None and trained:
         files = {f"{name}-seed{seed}": path for (name, seed), path in trained.items()}
         summaries = evaluate_checkpoints(files, evaluation, out / EVALUATION, console=console)
@@ -76,15 +80,23 @@ def _recipes(sweep: SweepSettings) -> dict[Run, TrainingRecipe]:
     }
 
 
-def _check(sweep: SweepSettings, recipes: dict[Run, TrainingRecipe]) -> None:
-    """Every student's data and network, opened once, before hours are spent on the first."""
+def _check(
+    sweep: SweepSettings, recipes: dict[Run, TrainingRecipe], evaluation: EvaluationRecipe | None, out: Path
+) -> None:
+    """Every student's data, network and folder, and the benchmarks, before hours are spent on the first."""
+    students = {}
     for name in sweep.students:
         recipe = recipes[name, sweep.seeds[0]]
-        with joined_processes(recipe.compute.device) as processes:
-            try:
-                gather(recipe, processes)
-            except UserError as error:
-                raise UserError(f"student {name}: {error}") from None
+        try:
+            for seed in sweep.seeds:
+                RunFolder(folder_of(out, (name, seed))).require_same(recipes[name, seed])
+            with joined_processes(recipe.compute.device) as processes:
+                gathered = gather(recipe, processes)
+        except UserError as error:
+            raise UserError(f"student {name}: {error}") from None
+        students[name] = replace(gathered.student, class_names=gathered.sets[0].class_names)
+    if evaluation is not None:
+        assign(students, evaluation.benchmarks)
 
 
 def _write(out: Path, table: dict[str, dict[str, Spread]]) -> None:
@@ -94,6 +106,21 @@ def _write(out: Path, table: dict[str, dict[str, Spread]]) -> None:
     document = {name: {column: asdict(value) for column, value in row.items()} for name, row in table.items()}
     with folder.publish(JSON) as stream:
         stream.write((json.dumps(document, indent=1) + "\n").encode())
+
+
+def _training_table(trained: dict[Run, Path]) -> Table:
+    """What each run's own history says in the end."""
+    screen = Table(title="training", title_justify="left")
+    for column in ("student", "seed", "steps", "loss", "training accuracy", "validation accuracy"):
+        screen.add_column(column, justify="left" if column == "student" else "right")
+    for (name, seed), path in trained.items():
+        document = read_checkpoint(path)
+        assert isinstance(document, dict), document
+        last = document["history"][-1]
+        validation = f"{last['val_top1']:.1%}" if "val_top1" in last else "-"
+        cells = (str(seed), f"{last['step']:,}", f"{last['train_loss']:.4f}", f"{last['train_top1']:.1%}", validation)
+        screen.add_row(Text(name), *cells)
+    return screen
 
 
 def _screen_table(table: dict[str, dict[str, Spread]]) -> Table:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
+from dad_datasets.errors import UserError
 from dad_trainer.augment import AugmentSettings, Mixing, draw_mixing
 from dad_trainer.teacher_targets import TeacherTargets, targets_from_rows
 from dad_trainer.training.items import Item
@@ -18,7 +19,7 @@ from dad_trainer.training.items import Item
 class Batch:
     """n samples of p images each (p = 2 for pairs): image i of part j stands at j * n + i."""
 
-    images: UInt8[Tensor, "p*n 3 h w"]
+    images: UInt8[Tensor, "images 3 h w"]
     labels: Int[Tensor, "n"]
     attacked: Bool[Tensor, "n"]
     teacher: tuple[TeacherTargets, ...]
@@ -53,7 +54,10 @@ class Collate:
     seed: int
     temperature: float
 
-    def __call__(self, samples: Sequence[Item]) -> Batch:
+    def __call__(self, items: Sequence[Item | UserError]) -> Batch | UserError:
+        samples = [item for item in items if isinstance(item, Item)]
+        if len(samples) < len(items):
+            return next(item for item in items if isinstance(item, UserError))
         parts = range(len(samples[0].images))
         return Batch(
             images=torch.cat([torch.stack([sample.images[part] for sample in samples]) for part in parts]),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
-import zipfile
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dad_datasets.folder import LocalFolder
+from dad_datasets.folder import TEMPORARY_PREFIX, LocalFolder
+from dad_trainer.students.weights_file import UNREADABLE
 
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 
@@ -40,11 +41,17 @@ class Checkpoints:
         return self._folder / name
 
     def save(self, name: str, document: Mapping[str, Any]) -> None:
-        """Write one; `last` first passes its old content on to `previous`."""
-        if name == LAST and self.path(LAST).exists():
-            self.path(LAST).replace(self.path(PREVIOUS))
+        """Write one; the `last` before becomes `previous`. Wherever it is cut off, one of the two is whole."""
         with self._files.publish(name) as stream:
             torch.save({**document, DIGEST: tensors_sha256(document)}, stream)
+            if name == LAST and self.path(LAST).exists():
+                second_name(self.path(LAST), self.path(PREVIOUS))
+
+    def set_aside(self, damaged: DamagedCheckpoint) -> Path:
+        """Give a damaged checkpoint another name, so that it never takes the place of a whole one; the name."""
+        aside = damaged.path.with_suffix(".damaged")
+        damaged.path.replace(aside)
+        return aside
 
     def load_last(self) -> tuple[dict[str, Any] | None, list[DamagedCheckpoint]]:
         """The newest checkpoint that is whole, if any, and those newer ones that are not."""
@@ -59,11 +66,22 @@ class Checkpoints:
         return None, damaged
 
 
+def second_name(file: Path, name: Path) -> None:
+    """Make `name` the content of `file`, which keeps its own name: a hard link, or a copy where there are none."""
+    draft = name.with_name(f"{TEMPORARY_PREFIX}{name.name}")
+    draft.unlink(missing_ok=True)
+    try:
+        os.link(file, draft)
+    except OSError:
+        shutil.copyfile(file, draft)
+    draft.replace(name)
+
+
 def read_checkpoint(path: Path) -> dict[str, Any] | DamagedCheckpoint:
     """A checkpoint of ours; the reason instead, where it is not what was written."""
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         return DamagedCheckpoint(path=path, reason=(str(error).splitlines() or [type(error).__name__])[0])
     if not isinstance(document, dict) or DIGEST not in document:
         return DamagedCheckpoint(path=path, reason="it is no checkpoint of dad train")

@@ -11,13 +11,14 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dad_datasets.errors import UserError
 from dad_datasets.views import Canvas
 from dad_trainer.augment import Augmentation
 from dad_trainer.reading import TeacherRow
 from dad_trainer.training.streams import Stream
 
-ItemPlace = tuple[int, int, int]
-"""(epoch, stream, record within the stream): names a sample and all its draws."""
+ItemPlace = tuple[int, int, int, int]
+"""(epoch, stream, record within the stream, repeat within the epoch): names a sample and all its draws."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +37,26 @@ class Item:
     attacked: bool
 
 
-class Items(Dataset[Item]):
-    """Samples by place; equal places give equal samples in any process and in any order."""
+class Items(Dataset["Item | UserError"]):
+    """Samples by place; equal places give equal samples in any process and in any order.
+
+    A sample that cannot be read is the UserError that says so: raised in a loader worker, it would reach the user as
+    that process's traceback.
+    """
 
     def __init__(self, streams: Sequence[Stream], augmentation: Augmentation, *, teacher: bool) -> None:
         self._streams = streams
         self._augmentation = augmentation
         self._teacher = teacher
 
-    def __getitem__(self, place: ItemPlace) -> Item:
-        epoch, number, position = place
+    def __getitem__(self, place: ItemPlace) -> Item | UserError:
+        try:
+            return self._item(place)
+        except UserError as error:
+            return error
+
+    def _item(self, place: ItemPlace) -> Item:
+        epoch, number, position, repeat = place
         stream = self._streams[number]
         pair = stream.pairs.read(
             int(stream.records[position]),
@@ -59,7 +70,8 @@ class Items(Dataset[Item]):
             rows = rows[-1:] if stream.part == "adversarial" else rows[:1]
         elif len(canvases) == 1:
             canvases, rows = canvases * 2, rows * 2
-        augmented = self._augmentation(canvases, epoch=epoch, key=f"{number}/{pair.source_key}", view=pair.view)
+        name = f"{number}/{pair.source_key}" + (f" again {repeat}" if repeat else "")
+        augmented = self._augmentation(canvases, epoch=epoch, key=name, view=pair.view)
         return Item(
             epoch=epoch,
             key=f"{number}/{pair.key}",

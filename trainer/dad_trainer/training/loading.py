@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from dad_datasets.errors import UserError
 from dad_trainer.training.batch import Batch, Collate
 from dad_trainer.training.items import ItemPlace, Items
 from dad_trainer.training.order import epoch_order, process_slice
@@ -55,13 +56,16 @@ class EpochBatches(Sampler[list[ItemPlace]]):
             share = process_slice(batch, process=plan.process, processes=plan.processes)
             for part in range(plan.accumulate):
                 piece = process_slice(share, process=part, processes=plan.accumulate)
-                yield [(self._epoch, int(stream), int(record)) for stream, record in piece]
+                yield [(self._epoch, *place) for place in piece.tolist()]
 
 
 def epoch_loader(
     items: Items, batches: EpochBatches, collate: Collate, *, workers: int, device: torch.device
-) -> Iterable[Batch]:
-    """The batches of an epoch. Which workers load them changes nothing in them."""
+) -> Iterable[Batch | UserError]:
+    """The batches of an epoch, or in place of one the user's mistake that was found in it.
+
+    Which workers load them changes nothing in them.
+    """
     return DataLoader(
         items,
         batch_sampler=batches,

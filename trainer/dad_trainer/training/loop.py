@@ -28,6 +28,9 @@ from dad_trainer.training.streams import Stream
 from dad_trainer.training.tracking import Tracking
 from dad_trainer.training.validation import LabelledImages, score
 
+STOP_INTERVAL = 10
+"""Steps between the looks of several processes at whether one of them was asked to stop."""
+
 
 class TrainingInterrupted(Exception):  # noqa: N818 - it ends a run, but is no error
     """The user asked to stop; the last checkpoint holds every step so far."""
@@ -79,8 +82,9 @@ class Loop:
             if self.state.ema is not None:
                 self.state.ema.update(self.state.student.model, step=step)
             logs = step % saving.log_every_steps == 0
-            saves = saving.every_steps is not None and step % saving.every_steps == 0
-            if logs or saves or self.stop.made or step == end or bad.device.type == "cpu":
+            stops = self._stops(step)
+            saves = stops or (saving.every_steps is not None and step % saving.every_steps == 0)
+            if logs or saves or step == end or bad.device.type == "cpu":
                 self._require_finite(bad)
             if logs:
                 self._log(sums, norm)
@@ -89,10 +93,18 @@ class Loop:
             )
             if step == end:
                 return
-            if saves or self.stop.made:
+            if saves:
                 self._save(LAST)
-            if self.stop.made:
+            if stops:
                 raise TrainingInterrupted
+
+    def _stops(self, step: int) -> bool:
+        """Whether to end here: every process alike, so several agree on it now and then."""
+        if self.processes.count == 1:
+            return self.stop.made
+        if step % STOP_INTERVAL:
+            return False
+        return bool(self.processes.sum(torch.tensor([float(self.stop.made)], device=self.processes.device)) > 0)
 
     def _global_batches(self, epoch: int, first: int) -> Iterator[list[Batch]]:
         """This process's batches of each step."""
@@ -100,18 +112,26 @@ class Loop:
         device = self.processes.device
         loader = epoch_loader(self.items, places, self.collate, workers=self.recipe.compute.workers, device=device)
         batches = iter(loader)
-        while step := [batch.to(device) for batch in islice(batches, self.plan.accumulate)]:
-            yield step
+        while step := list(islice(batches, self.plan.accumulate)):
+            for batch in step:
+                if isinstance(batch, UserError):
+                    raise batch
+            yield [batch.to(device) for batch in step if isinstance(batch, Batch)]
 
     def _end_epoch(self, epoch: int) -> None:
         loss, top1 = total(self.processes.sum(self.state.sums.values))
         self.state.sums = StepSums.zero(self.processes.device)
-        rate = float(self.stepper.optimiser.param_groups[0]["lr"])
-        row: HistoryRow = {"epoch": epoch, "step": self.state.step, "lr": rate, "train_loss": loss, "train_top1": top1}
+        row: HistoryRow = {
+            "epoch": epoch,
+            "step": self.state.step,
+            "lr": self._rate(),
+            "train_loss": loss,
+            "train_top1": top1,
+        }
         finished = self.state.step >= self.total_steps
         improved = self._validate(row) if finished or self._validates(epoch) else False
         self.state.history.append(row)
-        self._save(LAST)
+        # `last` comes at the end: a run that is killed before does this epoch again, to the same bits.
         if improved:
             self._save(BEST)
         keep = self.recipe.saving.every_epochs
@@ -119,27 +139,38 @@ class Loop:
             self._save(f"epoch-{epoch + 1:04d}.pt")
         if self.processes.leads:
             self.folder.write_summary(self.state.history)
-            self.tracking.add(self.state.step, {name: value for name, value in row.items() if name != "step"})
-            self.progress.note(epoch_line(row))
+        self._save(LAST)
+        self.tracking.add(self.state.step, {name: value for name, value in row.items() if name != "step"})
+        self.progress.note(epoch_line(row))
 
     def _validates(self, epoch: int) -> bool:
         settings = self.recipe.validation
         return settings is not None and (epoch + 1) % settings.every_epochs == 0
 
     def _validate(self, row: HistoryRow) -> bool:
-        """Adds the scores to `row`; whether they are the best so far, in every process alike."""
-        if self.validation is None:
+        """Adds the scores to `row`; whether they are the best so far.
+
+        The leading process scores for all: BatchNorm's averages differ between them.
+        """
+        if self.recipe.validation is None:
             return False
-        loss = self.stepper.loss
-        for name, network in self.state.scored().items():
-            row[f"{name}_loss"], row[f"{name}_top1"] = score(
-                network,
-                self.validation,
-                mean=loss.mean,
-                std=loss.std,
-                arithmetic=loss.arithmetic,
-                batch_size=self.recipe.batch_size,
-            )
+        loss, networks = self.stepper.loss, self.state.scored()
+        scores = torch.zeros(len(networks), 2, dtype=torch.float64)
+        if self.validation is not None:
+            for place, network in enumerate(networks.values()):
+                scores[place] = torch.tensor(
+                    score(
+                        network,
+                        self.validation,
+                        mean=loss.mean,
+                        std=loss.std,
+                        arithmetic=loss.arithmetic,
+                        batch_size=self.recipe.batch_size,
+                    )
+                )
+        scores = self.processes.from_lead(scores.to(self.processes.device)).cpu()
+        for name, (cross_entropy, top1) in zip(networks, scores.tolist(), strict=True):
+            row[f"{name}_loss"], row[f"{name}_top1"] = cross_entropy, top1
         top1 = row["val_top1"] if self.state.ema is None else row["val_ema_top1"]
         if self.state.best is not None and top1 <= self.state.best:
             return False
@@ -148,14 +179,19 @@ class Loop:
 
     def _save(self, name: str) -> None:
         sums = self.processes.sum(self.state.sums.values)
-        if self.processes.leads:
+
+        def write() -> None:
+            if not self.processes.leads:
+                return
+            if not self.state.is_finite():
+                raise UserError(self._not_finite(f"step {self.state.step - 1}: the weights are not finite numbers"))
             self.checkpoints.save(name, self.state.document({**self.facts, "sums": sums}))
-        self.processes.wait()
+
+        self.processes.together(write)
 
     def _log(self, sums: StepSums, norm: Tensor) -> None:
         loss, top1 = total(self.processes.sum(sums.values))
-        rate = float(self.stepper.optimiser.param_groups[0]["lr"])
-        values = {"step/loss": loss, "step/top1": top1, "step/lr": rate, "step/grad_norm": float(norm)}
+        values = {"step/loss": loss, "step/top1": top1, "step/lr": self._rate(), "step/grad_norm": float(norm)}
         self.tracking.add(self.state.step, {**values, "step/images_per_s": self.progress.images_per_s})
 
     def _note_bad(self, bad: Tensor, sums: StepSums, norm: Tensor) -> Tensor:
@@ -167,11 +203,14 @@ class Loop:
 
     def _require_finite(self, bad: Tensor) -> None:
         step = int(bad)
-        if step < 0:
-            return
+        if step >= 0:
+            raise UserError(self._not_finite(f"step {step}: the loss or its gradient is not a finite number"))
+
+    def _not_finite(self, what: str) -> str:
         last = self.checkpoints.path(LAST)
         good = f"the last good checkpoint is {last}" if last.exists() else "there is no checkpoint yet"
-        raise UserError(
-            f"step {step}: the loss or its gradient is not a finite number; {good} "
-            "(a lower learning rate, clip_norm or more warm-up often helps)"
-        )
+        return f"{what}; {good} (a lower learning rate, clip_norm or more warm-up often helps)"
+
+    def _rate(self) -> float:
+        """The largest learning rate; layer decay lowers those of other parameters."""
+        return max(float(group["lr"]) for group in self.stepper.optimiser.param_groups)

@@ -60,13 +60,16 @@ class SetOrder:
 
 
 def epoch_order(sets: Sequence[SetOrder], *, seed: int, epoch: int, block_shards: int | None = None) -> Ints:
-    """The epoch's records in the order in which they are trained on: [n, 2], columns (set, record).
+    """The epoch's records in the order in which they are trained on: [n, 3], columns (set, record, repeat).
+
+    `repeat` counts the earlier visits of the epoch to the same record, which a weight above 1 brings.
 
     Without `block_shards` all are shuffled together. With it, shards are shuffled, taken so many at a time, and the
     records of these shuffled together: a reader that fetches whole shards then needs few of them at once.
     """
     records = [one.records(seed=seed, epoch=epoch, name=number) for number, one in enumerate(sets)]
-    order = np.stack([np.repeat(np.arange(len(sets)), [len(r) for r in records]), np.concatenate(records)], axis=1)
+    numbers = np.repeat(np.arange(len(sets)), [len(r) for r in records])
+    order = np.stack([numbers, np.concatenate(records), np.concatenate([_repeats(r) for r in records])], axis=1)
     rng = generator_for(seed, "order", epoch)
     shuffled = order[rng.permutation(len(order))]
     if block_shards is None:
@@ -76,6 +79,15 @@ def epoch_order(sets: Sequence[SetOrder], *, seed: int, epoch: int, block_shards
     block = rng.permutation(int(starts[-1])) // block_shards
     position = np.lexsort((rng.permutation(len(order)), block[shard]))
     return order[position]
+
+
+def _repeats(records: Ints) -> Ints:
+    """For each place, how often its record stands before it."""
+    by_record = np.argsort(records, kind="stable")
+    ordered = records[by_record]
+    repeats = np.empty_like(records)
+    repeats[by_record] = np.arange(len(records)) - np.searchsorted(ordered, ordered)
+    return repeats
 
 
 def process_slice(batch: Ints, *, process: int, processes: int) -> Ints:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from dad_datasets.cli import EXIT_USER_ERROR
 from dad_datasets.errors import UserError
 from dad_trainer.training.recipe import DeviceName
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +39,32 @@ class Processes:
             dist.all_reduce(values)
         return values
 
-    def wait(self) -> None:
-        """Until all processes are here."""
+    def from_lead(self, values: Tensor) -> Tensor:
+        """The leading process's `values`, in all of them."""
         if self.count > 1:
-            dist.barrier()
+            values = values.clone()
+            dist.broadcast(values, 0)
+        return values
+
+    def together(self, work: Callable[[], T]) -> T:
+        """What `work` gives here, once it has ended well in all processes.
+
+        Where a user's mistake ended it in some, the first of these raises its UserError and the others leave silently,
+        so that none waits for ever and the sentence stands on the screen once.
+        """
+        result, error = None, None
+        try:
+            result = work()
+        except UserError as mistake:
+            error = mistake
+        if self.count > 1:
+            own = torch.tensor([self.count if error is None else self.rank], device=self.device)
+            dist.all_reduce(own, op=dist.ReduceOp.MIN)
+            if int(own) not in (self.count, self.rank):
+                raise SystemExit(EXIT_USER_ERROR)
+        if error is not None:
+            raise error
+        return cast(T, result)
 
 
 @contextmanager
@@ -52,8 +78,13 @@ def joined_processes(device: DeviceName) -> Iterator[Processes]:
     if count == 1:
         yield Processes(rank=0, count=1, device=torch.device("cuda" if on_gpu else "cpu"))
         return
-    place = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device("cpu")
+    if missing := [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+        raise UserError(f"WORLD_SIZE is {count}, but {missing[0]} is not set: start several processes with torchrun")
+    local = int(os.environ["LOCAL_RANK"])
+    place = torch.device("cuda", local) if on_gpu else torch.device("cpu")
     if on_gpu:
+        if local >= torch.cuda.device_count():
+            raise UserError(f"process {local} of this machine has no GPU: it has {torch.cuda.device_count()}")
         torch.cuda.set_device(place)
     dist.init_process_group("nccl" if on_gpu else "gloo")
     try:

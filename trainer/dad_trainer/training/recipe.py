@@ -65,9 +65,11 @@ class ComputeSettings(Settings):
     threads: int | None = Field(None, ge=1, le=1024, description="torch threads of a process; torch's choice if None.")
     workers: int = Field(2, ge=0, le=1024, description="Processes that load data; 0: the training process itself.")
     cache: str | None = Field(None, description="Folder for shards fetched from remote sets.")
-    cache_gb: float = Field(50.0, gt=0, description="Bound of that folder in 10^9 bytes.")
+    cache_gb: float = Field(50.0, gt=0, le=1e6, description="Bound of that folder in 10^9 bytes.")
     block_shards: int | None = Field(
-        None, ge=1, description="Shuffle so many shards at a time, for remote sets; None: all records together."
+        None,
+        ge=1,
+        description="Shuffle so many shards at a time; None: 16 with remote sets, all records with local ones.",
     )
 
 
@@ -115,6 +117,8 @@ class TrainingRecipe(Settings):
         shown = self.images or IMAGES_OF_LOSS[self.loss.name]
         if (self.loss.name == "dad") != (shown == "pairs"):
             raise ValueError(f"loss {self.loss.name} cannot be trained on images: {shown}")
+        if self.teacher is not None and not self.needs_teacher:
+            raise ValueError("teacher: loss ce asks no teacher")
         if self.batch_size % self.images_per_sample:
             raise ValueError(f"batch_size = {self.batch_size}: pairs need an even number of images")
         return self

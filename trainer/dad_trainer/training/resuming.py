@@ -32,24 +32,32 @@ def facts_of(recipe: TrainingRecipe, ingredients: Ingredients) -> dict[str, Any]
     }
 
 
+def set_damaged_aside(checkpoints: Checkpoints, console: Console) -> None:
+    """Name damaged checkpoints and rename them, so that they never replace a whole one.
+
+    UserError where checkpoints are there and none is whole.
+    """
+    document, damaged = checkpoints.load_last()
+    if damaged and document is None:
+        raise UserError(
+            f"{damaged[0].path} is damaged ({damaged[0].reason}), and no whole checkpoint is left; "
+            "remove it to begin again"
+        )
+    for one in damaged:
+        aside = checkpoints.set_aside(one)
+        say(console, f"warning: {one.path} is damaged ({one.reason}): the one before is used; it is now {aside}")
+
+
 def resume(
     state: TrainingState, checkpoints: Checkpoints, facts: dict[str, Any], processes: Processes, console: Console
 ) -> None:
-    """Bring `state` to the newest whole checkpoint, if there is one; damaged ones are named.
-
-    UserError where it was taken on other shards, or where checkpoints are there and none is whole.
-    """
-    document, damaged = checkpoints.load_last()
-    for one in damaged:
-        say(console, f"warning: {one.path} is damaged ({one.reason}); the checkpoint before it is used")
+    """Bring `state` to the newest checkpoint, if there is one. UserError where it was taken on other shards."""
+    document, _ = checkpoints.load_last()
     if document is None:
-        if damaged:
-            raise UserError(f"{damaged[-1].path}: no whole checkpoint is left; remove it to begin again")
         return
-    there, now = document["shards"], facts["shards"]
-    if list(there.values()) != list(now.values()):
-        other = next(url for url, fingerprint in now.items() if fingerprint not in there.values())
-        raise UserError(f"{other} is not the set of shards that this run was begun on: it was generated anew")
+    for (url, now), there in zip(facts["shards"].items(), document["shards"].values(), strict=True):
+        if now != there:
+            raise UserError(f"{url} is not the set of shards that this run was begun on: its fingerprint is another")
     state.restore(document)
     if not processes.leads:
         state.sums = StepSums.zero(processes.device)  # the checkpoint holds the sums of all processes together

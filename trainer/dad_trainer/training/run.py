@@ -16,7 +16,6 @@ from dad_datasets.folder import LocalFolder, require_writable
 from dad_datasets.lease import only_writer
 from dad_datasets.progress_line import ProgressLine
 from dad_trainer.augment import Augmentation
-from dad_trainer.optimisation import build_optimiser, build_schedule
 from dad_trainer.training.batch import Collate
 from dad_trainer.training.checkpoints import Checkpoints
 from dad_trainer.training.ingredients import Ingredients, gather
@@ -24,13 +23,13 @@ from dad_trainer.training.items import Items
 from dad_trainer.training.loop import Loop, TrainingInterrupted
 from dad_trainer.training.processes import Processes, joined_processes
 from dad_trainer.training.recipe import TrainingRecipe
-from dad_trainer.training.resuming import facts_of, resume
+from dad_trainer.training.resuming import facts_of, resume, set_damaged_aside
 from dad_trainer.training.run_folder import RunFolder
 from dad_trainer.training.screen import closing_table, overview, records_line, say
 from dad_trainer.training.state import TrainingState
 from dad_trainer.training.step import Arithmetic, BatchLoss, Stepper, StepSums
 from dad_trainer.training.stop_request import StopRequest
-from dad_trainer.training.tracking import Tracking, check_wandb
+from dad_trainer.training.tracking import Tracking
 
 
 def train_student(recipe: TrainingRecipe, out: Path, *, console: Console) -> bool:
@@ -38,36 +37,33 @@ def train_student(recipe: TrainingRecipe, out: Path, *, console: Console) -> boo
 
     Raises UserError for every mistake in the recipe or the data, and where the loss stops being a number.
     """
-    check_wandb(recipe.saving.wandb_project)
     if recipe.compute.threads is not None:
         torch.set_num_threads(recipe.compute.threads)
     with joined_processes(recipe.compute.device) as processes, ExitStack() as stack:
-        quiet = console if processes.leads else Console(quiet=True)
-        ingredients = gather(recipe, processes)
-        files = LocalFolder(out)
-        if processes.leads:
-            require_writable(files)
-            stack.enter_context(only_writer(files))
-        processes.wait()
-        return _train(recipe, out, ingredients, processes, quiet)
+        said = console if processes.leads else Console(quiet=True)
+        ingredients = processes.together(lambda: gather(recipe, processes))
+
+        def begin() -> None:
+            if processes.leads:
+                files = LocalFolder(out)
+                require_writable(files)
+                stack.enter_context(only_writer(files))
+                RunFolder(out).begin(recipe)
+                set_damaged_aside(Checkpoints(out), said)
+
+        processes.together(begin)
+        return _train(recipe, out, ingredients, processes, said)
 
 
 def _train(recipe: TrainingRecipe, out: Path, ingredients: Ingredients, processes: Processes, console: Console) -> bool:
     compute, student = recipe.compute, ingredients.student
-    device, folder, checkpoints = processes.device, RunFolder(out), Checkpoints(out)
+    device, checkpoints = processes.device, Checkpoints(out)
     student.model.to(device)
     if compute.channels_last:
         student.model.to(memory_format=torch.channels_last)
-    optimiser = build_optimiser(recipe.optimiser, student.model)
-    schedule = build_schedule(
-        recipe.schedule,
-        optimiser,
-        total_steps=ingredients.total_steps,
-        steps_per_epoch=ingredients.plan.steps_per_epoch(ingredients.streams),
-    )
     state = TrainingState(
         student=student,
-        optimiser=optimiser,
+        optimiser=ingredients.optimiser,
         scaler=torch.amp.GradScaler(device.type, enabled=compute.precision == "float16"),
         ema=None
         if recipe.ema is None
@@ -75,10 +71,7 @@ def _train(recipe: TrainingRecipe, out: Path, ingredients: Ingredients, processe
         sums=StepSums.zero(device),
     )
     facts = facts_of(recipe, ingredients)
-    if processes.leads:
-        folder.begin(recipe)
-        folder.sweep()
-    resume(state, checkpoints, facts, processes, console)
+    processes.together(lambda: resume(state, checkpoints, facts, processes, console))
     for pairs in ingredients.sets:
         say(console, records_line(pairs))
     say(console, overview(recipe, ingredients))
@@ -92,8 +85,7 @@ def _train(recipe: TrainingRecipe, out: Path, ingredients: Ingredients, processe
     progress = ProgressLine(
         console, total=ingredients.total_steps * recipe.batch_size, done=state.step * recipe.batch_size
     )
-    # With several processes a signal reaches them at different steps: they end at once, and resume from `last`.
-    with tracking, progress, StopRequest(enabled=processes.count == 1) as stop:
+    with tracking, progress, StopRequest() as stop:
         started_at = state.step
         loop = Loop(
             recipe=recipe,
@@ -109,7 +101,7 @@ def _train(recipe: TrainingRecipe, out: Path, ingredients: Ingredients, processe
             state=state,
             stepper=Stepper(
                 student=_wrapped(student.model, recipe, processes),
-                optimiser=optimiser,
+                optimiser=state.optimiser,
                 scaler=state.scaler,
                 loss=BatchLoss(
                     settings=recipe.loss,
@@ -125,10 +117,10 @@ def _train(recipe: TrainingRecipe, out: Path, ingredients: Ingredients, processe
                 seed=recipe.seed,
                 rank=processes.rank,
             ),
-            schedule=schedule,
+            schedule=ingredients.schedule,
             validation=ingredients.validation,
             checkpoints=checkpoints,
-            folder=folder,
+            folder=RunFolder(out),
             facts=facts,
             processes=processes,
             tracking=tracking,

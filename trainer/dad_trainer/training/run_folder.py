@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -19,14 +19,9 @@ from dad_trainer.training.state import HistoryRow
 
 ARGS, SUMMARY = "args.yaml", "summary.csv"
 
-# What may differ when a run is gone on with: it changes no weight.
-FREE = (
-    "compute.workers",
-    "compute.cache",
-    "compute.cache_gb",
-    "compute.threads",
-    "saving.",
-)
+# What may differ when a run is gone on with. The number of threads can change last bits; the fingerprints of the shards
+# are compared, wherever they have been moved.
+FREE = re.compile(r"compute\.(workers|cache|cache_gb|threads)|saving\..*|shards\.\d+\.(path|clean)(\..*)?")
 
 
 class RunFolder:
@@ -38,9 +33,9 @@ class RunFolder:
 
     def begin(self, recipe: TrainingRecipe) -> None:
         """Write the recipe. UserError where the folder holds a run of another one; the differing fields are named."""
+        self._files.sweep()
+        self.require_same(recipe)
         document = recipe.model_dump(mode="json")
-        if (self.path / ARGS).exists():
-            self._require_same(document)
         with self._files.publish(ARGS) as stream:
             stream.write(yaml.safe_dump(document, sort_keys=False).encode())
 
@@ -54,14 +49,15 @@ class RunFolder:
         with self._files.publish(SUMMARY) as stream:
             stream.write(text.getvalue().encode())
 
-    def sweep(self) -> None:
-        """Remove what an interrupted writer left."""
-        self._files.sweep()
-
-    def _require_same(self, now: Mapping[str, Any]) -> None:
-        before, after = flatten(read_recipe(self.path / ARGS)), flatten(now)
+    def require_same(self, recipe: TrainingRecipe) -> None:
+        """UserError where the folder holds a run of another recipe, naming the fields."""
+        if not (self.path / ARGS).exists():
+            return
+        before, after = flatten(read_recipe(self.path / ARGS)), flatten(recipe.model_dump(mode="json"))
         changed = sorted(
-            name for name in before.keys() | after.keys() if before.get(name) != after.get(name) and not _free(name)
+            name
+            for name in before.keys() | after.keys()
+            if before.get(name) != after.get(name) and not FREE.fullmatch(name)
         )
         if changed:
             shown = "; ".join(f"{name}: {before.get(name)!r} there, {after.get(name)!r} now" for name in changed[:8])
@@ -70,7 +66,3 @@ class RunFolder:
                 f"{self.path} holds a run with other settings ({shown}{more}): "
                 "rerun with those, or choose another output directory"
             )
-
-
-def _free(name: str) -> bool:
-    return any(name == free or (free.endswith(".") and name.startswith(free)) for free in FREE)

@@ -27,19 +27,19 @@ def open_sets(recipe: TrainingRecipe) -> list[Pairs]:
         )
         for one in recipe.shards
     ]
-    require_alike(sets)
+    require_alike(sets, logits=recipe.uses_stored_logits)
     return sets
 
 
-def require_alike(sets: Sequence[Pairs]) -> None:
-    """UserError where sets that are to be mixed differ in classes or in the size of their images."""
+def require_alike(sets: Sequence[Pairs], *, logits: bool) -> None:
+    """UserError where sets that are to be mixed differ in classes, in size, or, if used, in how logits are stored."""
     first = sets[0]
     for other in sets[1:]:
         if other.size != first.size:
             raise UserError(f"{other.url} holds images of {other.size} pixels, {first.url} of {first.size}")
         if other.num_classes != first.num_classes:
             raise UserError(f"{other.url} has {other.num_classes} classes, {first.url} has {first.num_classes}")
-        if kept_logits(other) != kept_logits(first):
+        if logits and kept_logits(other) != kept_logits(first):
             raise UserError(f"{other.url} stores {kept_logits(other)} of each view, {first.url} {kept_logits(first)}")
         if other.class_names and first.class_names and other.class_names != first.class_names:
             pairs = enumerate(zip(other.class_names, first.class_names, strict=True))

@@ -67,6 +67,12 @@ class TrainingState:
         self.best = document["best"]
         self.sums = StepSums(values=document["sums"].to(self.sums.values.device))
 
+    def is_finite(self) -> bool:
+        """Whether all weights are, the averaged ones too: the last update may have spoilt them."""
+        return all(
+            bool(nn.utils.get_total_norm(list(network.parameters())).isfinite()) for network in self.scored().values()
+        )
+
     def scored(self) -> dict[str, nn.Module]:
         """The networks that validation scores, by the name of their column."""
         networks = {"val": self.student.model}

@@ -1,4 +1,4 @@
-"""Ctrl-C, once: the run ends after the step in hand, with a checkpoint. Twice: at once."""
+"""Ctrl-C or SIGTERM, once: the run ends after a step, with a checkpoint. Twice: at once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from types import FrameType, TracebackType
 class StopRequest:
     """A context manager; `made` tells whether SIGINT or SIGTERM came. Only the main thread can listen for signals."""
 
-    def __init__(self, *, enabled: bool) -> None:
+    def __init__(self) -> None:
         self.made = False
-        self._enabled = enabled and threading.current_thread() is threading.main_thread()
+        self._enabled = threading.current_thread() is threading.main_thread()
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> StopRequest:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from dad_datasets.errors import UserError
+from dad_datasets.folder import LocalFolder
 
 
 class Tracking:
@@ -25,7 +27,9 @@ class Tracking:
 
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
         if wandb_project is not None:
-            self._wandb = _wandb().init(project=wandb_project, dir=str(folder), config=dict(recipe), resume="allow")
+            self._wandb = _wandb().init(
+                project=wandb_project, id=_run_id(folder), dir=str(folder), config=dict(recipe), resume="allow"
+            )
 
     def __enter__(self) -> Tracking:
         return self
@@ -45,6 +49,15 @@ class Tracking:
                 self._writer.add_scalar(name, value, step)
         if self._wandb is not None:
             self._wandb.log(dict(values), step=step)
+
+
+def _run_id(folder: Path) -> str:
+    """The run's name at Weights & Biases, kept in its folder so that a resumed run goes on with its curves."""
+    file = folder / "wandb-id"
+    if not file.exists():
+        with LocalFolder(folder).publish(file.name) as stream:
+            stream.write(uuid.uuid4().hex[:8].encode())
+    return file.read_text()
 
 
 def check_wandb(project: str | None) -> None:
