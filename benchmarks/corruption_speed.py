@@ -105,7 +105,7 @@ def main() -> None:
         table.add_row(row.corruption, str(row.size), f"{ours:,.0f}", f"{fork:,.0f}", f"{ours / fork:.1f}")
     Console().print(table)
     if arguments.out is not None:
-        cpu = f"{platform.machine()} CPU, 1 thread"
+        cpu = f"{cpu_model()}, 1 thread"
         result = {
             "hardware": cpu if arguments.device == "cpu" else f"{torch.cuda.get_device_name()}; the fork on {cpu}",
             "torch": torch.__version__,
@@ -114,6 +114,15 @@ def main() -> None:
         }
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def cpu_model() -> str:
+    """As Linux names it, else the architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -128,7 +128,6 @@ def test_a_live_teacher_is_found_and_answers_as_it_did_when_the_logits_were_stor
     ("arguments", "message"),
     [
         (["--set", "shards=[{path: nowhere}]"], "nowhere is not a dataset"),
-        (["--set", "student.architecture=resnet81"], "timm has no such model"),
         (["--set", "losss.name=kd"], "losss"),
         (["--out", "s3://bucket/run"], "--out s3://bucket/run: a local path is needed here"),
     ],

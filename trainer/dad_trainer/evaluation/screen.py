@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from dad_datasets.progress_line import ProgressLine
 from dad_trainer.evaluation.result import Result, Summary
 from dad_trainer.evaluation.row_finder import EvaluationProgress, Report
 
 
 @contextmanager
 def progress_line(console: Console) -> Iterator[Report]:
-    """A live line while the block runs: benchmark, condition, share done, images/s through students, time left."""
-    line = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    with line:
-        task = line.add_task("evaluating", total=None, rate="")
+    """A live line while the block runs: benchmark, condition, images through students, images/s, time left."""
+    with ExitStack() as stack:
+        lines: list[ProgressLine] = []
 
         def report(progress: EvaluationProgress) -> None:
-            line.update(
-                task,
-                description=f"{progress.benchmark}, {progress.condition}",
-                completed=progress.done,
-                total=progress.total,
-            )
-            speed = line.tasks[0].speed
-            line.update(task, rate=f"{speed:,.0f} images/s" if speed else "")
+            if not lines:  # the total is known with the first report
+                lines.append(stack.enter_context(ProgressLine(console, total=progress.total)))
+            lines[0].show(progress.done, before=f"{progress.benchmark}, {progress.condition}")
 
         yield report
 
