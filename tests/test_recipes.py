@@ -6,23 +6,45 @@ from pathlib import Path
 
 import pytest
 
-from dad_datasets.settings import load_settings
+from dad_datasets.settings import Settings, load_settings, read_recipe
 from dad_pipeline.quantizer_training.settings import QuantizerRecipe
 from dad_pipeline.recipe import Recipe
+from dad_trainer.evaluation import EvaluationRecipe
+from dad_trainer.sweep.settings import SweepSettings
+from dad_trainer.training.recipe import TrainingRecipe
 
 RECIPES = sorted(Path(__file__).parent.parent.joinpath("recipes").glob("*/*.yaml"))
 
+KINDS: dict[str, tuple[type[Settings], str]] = {
+    "quantizer": (QuantizerRecipe, "dad train-quantizer"),
+    "generate": (Recipe, "dad generate"),
+    "generate-train": (Recipe, "dad generate"),
+    "train": (TrainingRecipe, "dad train"),
+    "students": (SweepSettings, "dad sweep"),
+    "evaluate": (EvaluationRecipe, "dad evaluate"),
+}
+
 
 def test_there_are_recipes() -> None:
-    assert len(RECIPES) >= 4
+    assert len(RECIPES) >= 10
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_recipe_is_valid_and_says_how_to_run_it(path: Path) -> None:
-    if path.stem == "quantizer":
-        load_settings(QuantizerRecipe, path)
-        assert f"dad train-quantizer recipes/{path.parent.name}/{path.name}" in path.read_text()
-    else:
-        load_settings(Recipe, path)
-        header = path.read_text()
-        assert "make demo" in header or f"dad generate recipes/{path.parent.name}/{path.name}" in header
+    model, command = KINDS[path.stem]
+    load_settings(model, path)
+    header = "".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("#"))
+    name = f"recipes/{path.parent.name}/{path.name}"
+    assert "make demo" in header or f"{command} {name}" in header or f"--recipe {name}" in header
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in RECIPES if path.stem == "students"], ids=lambda path: path.parent.name
+)
+def test_every_student_of_a_sweep_is_a_valid_recipe(path: Path) -> None:
+    root = path.parents[2]
+    sweep = load_settings(SweepSettings, path)
+    for raw in sweep.recipes(read_recipe(root / sweep.train)).values():
+        TrainingRecipe.model_validate(raw)
+    assert sweep.evaluate is not None
+    load_settings(EvaluationRecipe, root / sweep.evaluate)
