@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from dad_trainer.evaluation import Summary
 
+CALIBRATION = " ECE"
+"""Ends the name of a column of calibration errors."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
@@ -41,7 +44,7 @@ def compare(summaries: Mapping[tuple[str, int], Sequence[Summary]]) -> dict[str,
         columns: dict[str, Spread] = {}
         for figures in zip(*runs, strict=True):
             columns[figures[0].benchmark] = spread([summary.accuracy for summary in figures])
-            columns[f"{figures[0].benchmark} ECE"] = spread([summary.ece for summary in figures])
+            columns[f"{figures[0].benchmark}{CALIBRATION}"] = spread([summary.ece for summary in figures])
         table[student] = columns
     return table
 

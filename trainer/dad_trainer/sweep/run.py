@@ -17,7 +17,7 @@ from dad_datasets.settings import build_settings, load_settings, read_recipe
 from dad_trainer.evaluation import EvaluationRecipe
 from dad_trainer.evaluation.assignment import assign
 from dad_trainer.evaluation.session import evaluate_checkpoints
-from dad_trainer.sweep.comparison import Spread, compare, markdown
+from dad_trainer.sweep.comparison import CALIBRATION, Spread, compare, markdown
 from dad_trainer.sweep.settings import SweepSettings
 from dad_trainer.training.checkpoints import LAST, read_checkpoint
 from dad_trainer.training.ingredients import gather
@@ -124,8 +124,8 @@ def _training_table(trained: dict[Run, Path]) -> Table:
 
 
 def _screen_table(table: dict[str, dict[str, Spread]]) -> Table:
-    columns = list(next(iter(table.values())))
-    screen = Table(title="top-1 accuracy and calibration error, %", title_justify="left")
+    columns = [name for name in next(iter(table.values())) if not name.endswith(CALIBRATION)]
+    screen = Table(title="top-1 accuracy, %, mean over the seeds", title_justify="left")
     screen.add_column("student")
     for column in columns:
         screen.add_column(Text(column), justify="right")
