@@ -110,6 +110,17 @@ def test_the_checkpoint_loads_in_timm(finished: Path) -> None:
         assert torch.equal(value, saved[name])
 
 
+@pytest.mark.slow
+def test_a_compiled_student_is_saved_under_its_plain_names(raw: RawRecipe, tmp_path: Path) -> None:
+    """Slow, because it builds kernels with the machine's C++ compiler."""
+    train(raw, tmp_path / "plain", "steps=2", "epochs=null", "schedule={}")
+    train(raw, tmp_path / "compiled", "steps=2", "epochs=null", "schedule={}", "compute.compile=true")
+    plain, compiled = (checkpoint(tmp_path / name)["state_dict"] for name in ("plain", "compiled"))
+    assert plain.keys() == compiled.keys()
+    for name in plain:
+        torch.testing.assert_close(compiled[name], plain[name], rtol=1e-3, atol=1e-5)
+
+
 def test_the_average_of_weights_is_what_timm_loads(raw: RawRecipe, tmp_path: Path) -> None:
     train(raw, tmp_path, "ema.decay=0.5", "ema.warmup=false")
     saved = checkpoint(tmp_path)
