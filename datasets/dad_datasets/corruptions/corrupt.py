@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from dad_datasets.benchmarks.corruption_names import CorruptionName
 from dad_datasets.corruptions.blur import defocus_blur, gaussian_blur, zoom_blur
 from dad_datasets.corruptions.digital import brightness, contrast, jpeg_compression, pixelate, saturate
 from dad_datasets.corruptions.elastic import elastic_transform
@@ -18,7 +19,7 @@ from dad_datasets.corruptions.motion import motion_blur
 from dad_datasets.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from dad_datasets.corruptions.snow import snow
 from dad_datasets.corruptions.spatter import spatter
-from dad_datasets.corruptions.strengths import COMMON, EXTRA, NUM_SEVERITIES, TABLES, CorruptionName, StrengthsName
+from dad_datasets.corruptions.strengths import COMMON, EXTRA, NUM_SEVERITIES, TABLES, StrengthsName
 from dad_datasets.errors import UserError
 from dad_datasets.seeding import generator_for
 

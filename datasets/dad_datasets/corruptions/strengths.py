@@ -8,37 +8,16 @@ image, so a table fits images near its own size. Counts and whole pixels are wri
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from typing import Literal
+
+from dad_datasets.benchmarks.corruption_names import COMMON_NAMES, EXTRA_NAMES, CorruptionName
 
 NUM_SEVERITIES = 5
 
 StrengthsName = Literal["imagenet", "cifar"]
 
-_CommonName = Literal[
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "defocus_blur",
-    "glass_blur",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "frost",
-    "fog",
-    "brightness",
-    "contrast",
-    "elastic_transform",
-    "pixelate",
-    "jpeg_compression",
-]
-_ExtraName = Literal["speckle_noise", "gaussian_blur", "spatter", "saturate"]
-CorruptionName = Literal[_CommonName, _ExtraName]
-
-COMMON: tuple[CorruptionName, ...] = get_args(_CommonName)
-"""The 15 corruptions that the benchmarks' means (mCE) are taken over, in their order there."""
-
-EXTRA: tuple[CorruptionName, ...] = get_args(_ExtraName)
-"""The 4 that the authors set aside for validation, such as choosing an augmentation."""
+COMMON: tuple[CorruptionName, ...] = COMMON_NAMES
+EXTRA: tuple[CorruptionName, ...] = EXTRA_NAMES
 
 Table = Mapping[CorruptionName, Sequence[tuple[float, ...]]]
 
