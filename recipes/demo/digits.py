@@ -13,8 +13,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
-from mnist import parquet_table
+from mnist import parquet_table, write_split
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -36,11 +35,7 @@ def write_digits(folder: Path) -> None:
     images = np.stack([framed(image) for image in digits.images])
     rows = np.arange(len(images))
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "test-00000-of-00001.parquet"
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(parquet_table(images, digits.target, rows), temporary)
-    temporary.replace(path)
-    print(f"{path}: {len(rows)} images")
+    write_split(folder, "test", parquet_table(images, digits.target, rows))
 
 
 if __name__ == "__main__":

@@ -65,11 +65,16 @@ def write_splits(folder: Path) -> None:
     images = flat.reshape(-1, 28, 28).astype(np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
     for split, rows in split_rows(labels).items():
-        path = folder / f"{split}-00000-of-00001.parquet"
-        temporary = path.with_name(f".{path.name}.tmp")
-        pq.write_table(parquet_table(images, labels, rows), temporary)
-        temporary.replace(path)
-        print(f"{path}: {len(rows)} images")
+        write_split(folder, split, parquet_table(images, labels, rows))
+
+
+def write_split(folder: Path, split: str, table: pa.Table) -> None:
+    """The one Parquet file of a split, there whole or not at all."""
+    path = folder / f"{split}-00000-of-00001.parquet"
+    temporary = path.with_name(f".{path.name}.tmp")
+    pq.write_table(table, temporary)
+    temporary.replace(path)
+    print(f"{path}: {table.num_rows} images")
 
 
 if __name__ == "__main__":
