@@ -293,6 +293,19 @@ def test_batches_cover_every_image_once_an_epoch_in_an_order_of_its_own() -> Non
     assert all(torch.equal(in_order(step), Batches(images, batch_size=5, seed=3)(step)) for step in (0, 1, 4, 5, 2))
 
 
+def test_crops_move_over_a_black_border_each_by_its_own_draw() -> None:
+    """A single white pixel in the middle lands on every offset of -2..2, and never leaves the picture."""
+    pixels = torch.zeros(200, 3, 5, 5, dtype=torch.uint8)
+    pixels[:, :, 2, 2] = 255
+    images = ImageSet(pixels=pixels, labels=torch.zeros(200, dtype=torch.int64))
+    found = Batches(images, batch_size=200, seed=0, crop_padding=2)(0)
+    assert torch.equal(found.sum((2, 3)), torch.ones(200, 3))
+    assert {divmod(int(image[0].argmax()), 5) for image in found} == {(y, x) for y in range(5) for x in range(5)}
+    assert torch.equal(found, Batches(images, batch_size=200, seed=0, crop_padding=2)(0))
+    still = Batches(images, batch_size=200, seed=0)(0)
+    assert torch.equal(still[:, :, 2, 2], torch.ones(200, 3))
+
+
 def test_held_back_images_are_a_partition() -> None:
     images = ImageSet(pixels=torch.zeros(10, 3, 1, 1, dtype=torch.uint8), labels=torch.arange(10))
     training, validation = hold_back(images, 3, seed=0)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from torch.nn import functional
 
 from dad_datasets.decoding import UndecodableImageError, decode_image
 from dad_datasets.errors import UserError
@@ -70,17 +71,18 @@ def hold_back(images: ImageSet, count: int, *, seed: int) -> tuple[ImageSet, Ima
 class Batches:
     """Batch number `step` as a pure function of (seed, step), so that a resumed run goes on with the very next one."""
 
-    def __init__(self, images: ImageSet, *, batch_size: int, seed: int) -> None:
+    def __init__(self, images: ImageSet, *, batch_size: int, seed: int, crop_padding: int = 0) -> None:
         if len(images) < batch_size:
             raise UserError(f"optimiser.batch_size = {batch_size}: must be at most the {len(images)} training images")
         self.images = images
         self.batch_size = batch_size
         self.seed = seed
+        self.crop_padding = crop_padding
         self.per_epoch = len(images) // batch_size
         self._order = (-1, torch.empty(0, dtype=torch.int64))
 
     def __call__(self, step: int) -> Float[Tensor, "b 3 s s"]:
-        """Pixels in [0, 1], each image mirrored with probability 1/2."""
+        """Pixels in [0, 1], each image mirrored with probability 1/2, then shifted by up to `crop_padding` over black."""
         epoch, place = divmod(step, self.per_epoch)
         if self._order[0] != epoch:
             permutation = generator_for(self.seed, "epoch", epoch).permutation(len(self.images))
@@ -88,4 +90,21 @@ class Batches:
         chosen = self._order[1][place * self.batch_size : (place + 1) * self.batch_size]
         pixels = self.images.pixels[chosen].float() / 255
         mirrored = torch.from_numpy(generator_for(self.seed, "mirror", step).random(len(pixels)) < 0.5)
-        return torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
+        pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
+        if not self.crop_padding:
+            return pixels
+        shifts = generator_for(self.seed, "crop", step).integers(0, 2 * self.crop_padding + 1, (len(pixels), 2))
+        return shifted_crops(pixels, torch.from_numpy(shifts), self.crop_padding)
+
+
+def shifted_crops(
+    pixels: Float[Tensor, "b 3 s s"], corners: Int[Tensor, "b 2"], padding: int
+) -> Float[Tensor, "b 3 s s"]:
+    """Each image's s x s crop at its corner (top, left), both in 0..2 padding, of the image padded with black."""
+    size = pixels.shape[-1]
+    padded = functional.pad(pixels, (padding,) * 4)
+    crops = [
+        image[:, top : top + size, left : left + size]
+        for image, (top, left) in zip(padded, corners.tolist(), strict=True)
+    ]
+    return torch.stack(crops)

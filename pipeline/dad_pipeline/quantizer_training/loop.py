@@ -62,7 +62,9 @@ def _train(recipe: QuantizerRecipe, out: Path, device: torch.device, listener: L
 
     images, problems = load_images(source, size=recipe.network.resolution, max_images=recipe.max_images)
     training, validation = hold_back(images, recipe.validation_images, seed=recipe.seed)
-    batches = Batches(training, batch_size=recipe.optimiser.batch_size, seed=recipe.seed)
+    batches = Batches(
+        training, batch_size=recipe.optimiser.batch_size, seed=recipe.seed, crop_padding=recipe.crop_padding
+    )
     listener.loaded(len(images), problems, state.step)
 
     while state.step < recipe.optimiser.steps:

@@ -77,6 +77,9 @@ class QuantizerRecipe(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one.")
     threads: PositiveInt = Field(2, description="Threads of a CPU run; they can change last bits.")
     seed: int = Field(0, ge=0, description="Seed of everything that is drawn.")
+    crop_padding: int = Field(
+        0, ge=0, le=1024, description="Black border in pixels in which the training crop moves; as the views' pad_crop."
+    )
     max_images: PositiveInt | None = Field(None, description="Images taken from the start of the source; none: all.")
     validation_images: PositiveInt = Field(500, description="Images held back for the figures.")
     checkpoint_every: PositiveInt = Field(500, description="Steps between two checkpoints.")
