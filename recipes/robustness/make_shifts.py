@@ -1,9 +1,10 @@
 """Five shifts of our own, none a relative of the 15 common corruptions, fixed before any student was tested on them.
 
-    python recipes/robustness/make_shifts.py --images runs/robustness/data/test.parquet --out runs/robustness/data/shifts --count 2000
+    python recipes/robustness/make_shifts.py --images DATA/test.parquet --out DATA/shifts
 
-Each becomes a Parquet file of lossless PNGs in the layout of its source, so that `dad evaluate` reads it as any clean set; pictures.png shows
-the first images of each. What is drawn for an image is a function of the shift and the image's row alone.
+Each becomes a Parquet file of lossless PNGs in the layout of its source, so that `dad evaluate` reads it as any clean
+set; pictures.png shows the first images of each. What is drawn for an image is a function of the shift and of the
+image's row alone.
 """
 
 from __future__ import annotations

@@ -2,9 +2,13 @@
 
     python recipes/robustness/split_cifar10.py --data DIR --out runs/robustness/data
 
-DIR holds CIFAR-10 as on the Hugging Face hub (uoft-cs/cifar10, folder plain_text). Written are train.parquet (45,000 images, which
-teacher, quantizer, shards and students may see), validation.parquet (500 of each class, on which everything is chosen) and
-test.parquet (the 10,000 test images, opened once, in the end): the same columns, the same image bytes, in the same order.
+DIR holds CIFAR-10 as on the Hugging Face hub (uoft-cs/cifar10, folder plain_text). Written, with the same columns, the
+same image bytes, and in the same order, are
+
+- train.parquet: 45,000 images, which teacher, quantizer, shards and students may see;
+- tuning.parquet: the first 15,000 of them, for short trials;
+- validation.parquet: 500 of each class, on which everything is chosen;
+- test.parquet: the 10,000 test images, opened once, in the end.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import pyarrow.parquet as pq
 from dad_datasets.seeding import generator_for
 
 VALIDATION_PER_CLASS = 500
+NUM_TUNING = 15_000
 SPLIT_SEED = 0
 
 
@@ -53,6 +58,7 @@ def split(data: Path, out: Path) -> None:
     held_out = held_out_rows(training["label"].to_numpy(), VALIDATION_PER_CLASS)
     kept = np.setdiff1d(np.arange(training.num_rows), held_out)
     write(training.take(pa.array(kept)).combine_chunks(), out / "train.parquet")
+    write(training.take(pa.array(kept[:NUM_TUNING])).combine_chunks(), out / "tuning.parquet")
     write(training.take(pa.array(held_out)).combine_chunks(), out / "validation.parquet")
     write(read_split(data, "test").combine_chunks(), out / "test.parquet")
 

@@ -82,7 +82,7 @@ class Batches:
         self._order = (-1, torch.empty(0, dtype=torch.int64))
 
     def __call__(self, step: int) -> Float[Tensor, "b 3 s s"]:
-        """Pixels in [0, 1], each image mirrored with probability 1/2, then shifted by up to `crop_padding` over black."""
+        """Pixels in [0, 1]; each image mirrored with probability 1/2, shifted by up to `crop_padding` over black."""
         epoch, place = divmod(step, self.per_epoch)
         if self._order[0] != epoch:
             permutation = generator_for(self.seed, "epoch", epoch).permutation(len(self.images))
