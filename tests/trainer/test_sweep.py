@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import scipy.stats
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,9 +19,10 @@ from tiny_training import training_recipe
 
 from dad_datasets.errors import UserError
 from dad_datasets.settings import build_settings
-from dad_trainer.sweep.comparison import spread
+from dad_trainer.sweep.comparison import difference, spread
 from dad_trainer.sweep.run import run_sweep
 from dad_trainer.sweep.settings import SweepSettings
+from dad_trainer.training.checkpoints import read_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +44,10 @@ def files(make_set: Callable[[str], Path], tmp_path_factory: pytest.TempPathFact
     }
 
 
-def sweep(raw: dict[str, object], out: Path) -> tuple[bool, str]:
+def sweep(raw: dict[str, object], out: Path, *, jobs: int = 1) -> tuple[bool, str]:
     screen = io.StringIO()
     settings = build_settings(SweepSettings, raw, origin="sweep")
-    complete = run_sweep(settings, out, console=Console(file=screen, width=250))
+    complete = run_sweep(settings, out, jobs=jobs, console=Console(file=screen, width=250))
     return complete, screen.getvalue()
 
 
@@ -85,6 +87,7 @@ def test_a_student_that_fails_is_named_and_the_others_go_on(files: dict[str, obj
         ({"students": {"a": {"losss": 1}}}, "student a"),
         ({"students": {"../a": {}}}, "names a folder"),
         ({"seeds": [1, 1]}, "expected each seed once"),
+        ({"reference": "kd"}, "'kd' is none of the students ce, dad"),
         ({"evaluate": "nowhere.yaml"}, "nowhere.yaml: cannot be read"),
         ({"students": {"a": {"schedule.warmup_epochs": 9}}}, "student a: schedule: the warm-up"),
     ],
@@ -111,6 +114,46 @@ def test_several_processes_are_sent_to_dad_train(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="start dad train under torchrun"):
         sweep(files, tmp_path)
+
+
+def test_side_by_side_or_in_turn_the_students_are_the_same_and_a_failing_one_stops_no_other(
+    files: dict[str, object], tmp_path: Path
+) -> None:
+    wild = {"optimiser.lr": 1e30, "optimiser.weight_decay": 1e20, "schedule.warmup_epochs": 0}
+    students: dict[str, object] = {"wild": wild, "ce": {"loss.name": "ce"}, "dad": {}}
+    asked = {**files, "students": students, "seeds": [0], "evaluate": None}
+    complete, seen = sweep(asked, tmp_path / "two", jobs=2)
+    assert not complete
+    assert "wild-seed0 failed: step" in seen
+    assert "images through the student" in (tmp_path / "two" / "dad-seed0" / "train.log").read_text()
+    sweep({**asked, "students": {"ce": {"loss.name": "ce"}, "dad": {}}}, tmp_path / "one")
+    for name in ("ce", "dad"):
+        assert weights(tmp_path / "two" / f"{name}-seed0") == weights(tmp_path / "one" / f"{name}-seed0")
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    document = read_checkpoint(folder / "last.pt")
+    assert isinstance(document, dict)
+    return {name: value.numpy().tobytes() for name, value in document["state_dict"].items()}
+
+
+def test_differences_are_paired_by_seed_and_have_student_s_interval(files: dict[str, object], tmp_path: Path) -> None:
+    complete, seen = sweep({**files, "reference": "ce"}, tmp_path)
+    assert complete
+    assert "less ce, in points" in seen
+    results = json.loads((tmp_path / "evaluation" / "results.json").read_text())
+    accuracy = {each["name"]: each["summaries"][1]["accuracy"] for each in results["students"]}
+    gaps = [accuracy[f"dad-seed{seed}"] - accuracy[f"ce-seed{seed}"] for seed in (0, 1)]
+    found = json.loads((tmp_path / "differences.json").read_text())["students"]["dad"]["noisy"]
+    assert found["mean"] == pytest.approx(statistics.mean(gaps))
+    assert "Less ce, in points" in (tmp_path / "table.md").read_text()
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=21))
+def test_the_interval_is_scipy_s(values: list[float]) -> None:
+    found = difference(values)
+    error = scipy.stats.sem(values)
+    assert found.half_width == pytest.approx(error * scipy.stats.t.ppf(0.975, len(values) - 1), rel=1e-4, abs=1e-12)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=9))

@@ -14,6 +14,7 @@ def sweep(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a field of the sweep: --set seeds=[0,1] (repeatable).")
     ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Trainings side by side, each a process.")] = 1,
 ) -> None:
     """Train and evaluate a list of students, and compare them in one table."""
     from rich.console import Console
@@ -24,5 +25,5 @@ def sweep(
     from dad_trainer.sweep.settings import SweepSettings
 
     settings = load_settings(SweepSettings, file, set_ or ())
-    if not run_sweep(settings, local_path(out, option="--out"), console=Console()):
+    if not run_sweep(settings, local_path(out, option="--out"), jobs=jobs, console=Console()):
         raise typer.Exit(1)

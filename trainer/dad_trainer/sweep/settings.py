@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dad_datasets.settings import Settings, apply_overrides
 
@@ -22,6 +22,9 @@ class SweepSettings(Settings):
     )
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="Each student is trained once with each seed.")
     evaluate: str | None = Field(None, description="Evaluation recipe for all of them; none: training only.")
+    reference: str | None = Field(
+        None, description="Student that the others are compared with, seed by seed; none: no table of differences."
+    )
 
     @field_validator("students")
     @classmethod
@@ -37,6 +40,12 @@ class SweepSettings(Settings):
         if len(set(value)) < len(value):
             raise ValueError("expected each seed once")
         return value
+
+    @model_validator(mode="after")
+    def _reference_is_one_of_them(self) -> SweepSettings:
+        if self.reference is not None and self.reference not in self.students:
+            raise ValueError(f"reference: {self.reference!r} is none of the students {', '.join(self.students)}")
+        return self
 
     def recipes(self, base: dict[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
         """The recipe of every (student, seed), seed by seed, so that each method's first seed is done early."""
