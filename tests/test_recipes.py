@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from robustness import Experiment
 
 from dad_datasets.settings import Settings, load_settings, read_recipe
 from dad_pipeline.quantizer_training.settings import QuantizerRecipe
@@ -18,11 +20,14 @@ RECIPES = sorted(Path(__file__).parent.parent.joinpath("recipes").glob("*/*.yaml
 KINDS: dict[str, tuple[type[Settings], str]] = {
     "quantizer": (QuantizerRecipe, "dad train-quantizer"),
     "generate": (Recipe, "dad generate"),
-    "generate-train": (Recipe, "dad generate"),
     "train": (TrainingRecipe, "dad train"),
     "students": (SweepSettings, "dad sweep"),
     "evaluate": (EvaluationRecipe, "dad evaluate"),
+    "validation": (EvaluationRecipe, "dad evaluate"),
+    "test": (EvaluationRecipe, "dad evaluate"),
+    "stage": (Experiment, "python benchmarks/robustness.py"),
 }
+"""By the first word of the file's name."""
 
 
 def test_there_are_recipes() -> None:
@@ -31,7 +36,7 @@ def test_there_are_recipes() -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_recipe_is_valid_and_says_how_to_run_it(path: Path) -> None:
-    model, command = KINDS[path.stem]
+    model, command = KINDS[re.split("[-_]", path.stem)[0]]
     load_settings(model, path)
     header = "".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("#"))
     name = f"recipes/{path.parent.name}/{path.name}"
@@ -39,7 +44,9 @@ def test_the_recipe_is_valid_and_says_how_to_run_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in RECIPES if path.stem == "students"], ids=lambda path: path.parent.name
+    "path",
+    [path for path in RECIPES if path.stem.startswith("students")],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
 )
 def test_every_student_of_a_sweep_is_a_valid_recipe(path: Path) -> None:
     root = path.parents[2]

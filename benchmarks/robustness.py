@@ -1,0 +1,130 @@
+"""Does discrete adversarial distillation make students robust? The experiment on CIFAR-10, in one command.
+
+    python benchmarks/robustness.py recipes/robustness/stage_a.yaml --data DIR              # to the validation figures
+    python benchmarks/robustness.py recipes/robustness/stage_a.yaml --data DIR --open-test  # the test images, once
+
+DIR holds CIFAR-10 as on the Hugging Face hub (uoft-cs/cifar10, folder plain_text). Everything is written under
+runs/robustness; what is finished is not done again, so that the same command goes on after an interruption. The recipe
+names the sets of adversarial images and the students; its header has the budget and what came of it. Results go to
+benchmarks/results/robustness/ as JSON, a table and a chart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from robustness_results import write_results
+
+from dad_datasets.settings import Settings, load_settings
+
+RECIPES, WORKSPACE = Path("recipes/robustness"), Path("runs/robustness")
+DATA, SETS = WORKSPACE / "data", WORKSPACE / "sets"
+
+
+class Experiment(Settings):
+    """A stage of the experiment."""
+
+    name: str = Field(pattern=r"[a-z0-9_]+", description="Names the folder of the students and the files of results.")
+    title: str = Field(description="What this stage is, for the table.")
+    quantizer: str = Field(description="Recipe of the VQGAN; its name without suffix is the folder.")
+    sets: dict[str, dict[str, Any]] = Field(description="For each set of shards its name, and fields of generate.yaml.")
+    students: str = Field(description="Sweep file.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A command, and the file that is there once it is finished; None: the command knows itself."""
+
+    name: str
+    command: list[str]
+    done: Path | None = None
+
+
+def steps_of(experiment: Experiment, data: Path, *, jobs: int) -> list[Step]:
+    """Everything up to the students' figures on the validation images, in order."""
+    dad = [str(Path(sys.executable).with_name("dad"))]
+    quantizer = WORKSPACE / Path(experiment.quantizer).stem
+    first = [
+        Step(
+            name="split",
+            command=_script("split_cifar10.py", data=data, out=DATA),
+            done=DATA / "test.parquet",
+        ),
+        Step(
+            name="shifts",
+            command=_script("make_shifts.py", images=DATA / "test.parquet", out=DATA / "shifts"),
+            done=DATA / "shifts" / "pictures.png",
+        ),
+        Step(
+            name="teacher",
+            command=_script("finetune_teacher.py", data=DATA, out=WORKSPACE / "teacher.pt"),
+            done=WORKSPACE / "teacher.json",
+        ),
+        Step(
+            name="quantizer",
+            command=[*dad, "train-quantizer", experiment.quantizer, "--out", str(quantizer)],
+            done=quantizer / "summary.json",
+        ),
+    ]
+    for name, fields in experiment.sets.items():
+        overrides = {"quantizer.checkpoint": str(quantizer), **fields}
+        chosen = [part for field, value in overrides.items() for part in ("--set", f"{field}={json.dumps(value)}")]
+        generate = [*dad, "generate", str(RECIPES / "generate.yaml"), "--out", str(SETS / name), *chosen]
+        workers = ["--workers", str(jobs)]
+        grid = ["--grid", str(SETS / f"{name}.png")]
+        done = SETS / name / "shards.parquet"
+        first.append(Step(name=f"set {name}", command=[*generate, *workers], done=done))
+        first.append(
+            Step(name=f"pictures of {name}", command=[*dad, "inspect", str(SETS / name), *grid], done=Path(grid[1]))
+        )
+    sweep = [*dad, "sweep", experiment.students, "--out", str(WORKSPACE / experiment.name), "--jobs", str(jobs)]
+    return [*first, Step(name="students", command=sweep)]
+
+
+def _script(name: str, **options: Path) -> list[str]:
+    given = [part for option, value in options.items() for part in (f"--{option}", str(value))]
+    return [sys.executable, str(RECIPES / name), *given]
+
+
+def run(step: Step, times: Path) -> None:
+    """Run a step unless it is done, and note its seconds in `times`. SystemExit with its status where it fails."""
+    if step.done is not None and step.done.exists():
+        print(f"== {step.name}: done already", flush=True)
+        return
+    print(f"== {step.name}: {' '.join(step.command)}", flush=True)
+    started = time.perf_counter()
+    status = subprocess.run(step.command, check=False).returncode
+    if status:
+        raise SystemExit(status)
+    noted: dict[str, float] = json.loads(times.read_text()) if times.exists() else {}
+    # A step that was interrupted and went on has several times; a sweep that finds all its students done, nearly none.
+    noted[step.name] = round(noted.get(step.name, 0.0) + time.perf_counter() - started, 1)
+    times.parent.mkdir(parents=True, exist_ok=True)
+    times.write_text(json.dumps(noted, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path, help="YAML file of a stage")
+    parser.add_argument("--data", type=Path, required=True, help="folder with train-*.parquet and test-*.parquet")
+    parser.add_argument("--jobs", type=int, default=2, help="processes side by side, each with one thread")
+    parser.add_argument("--open-test", action="store_true", help="evaluate on the test images too, and write results")
+    arguments = parser.parse_args()
+    experiment = load_settings(Experiment, arguments.recipe)
+    times = WORKSPACE / f"{experiment.name}-times.json"
+    for step in steps_of(experiment, arguments.data, jobs=arguments.jobs):
+        run(step, times)
+    if arguments.open_test:
+        write_results(experiment.name, experiment.title, list(experiment.sets), WORKSPACE, recipes=RECIPES)
+
+
+if __name__ == "__main__":
+    main()
