@@ -27,6 +27,10 @@ def generate(
         int | None, typer.Option(min=1, help="Worker processes; by default one, or one a GPU under Ray.")
     ] = None,
     ray_address: Annotated[str | None, typer.Option(help="Ray cluster to join; otherwise one is started here.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what the run would take, from a short trial.")] = False,
+    views_per_s: Annotated[
+        float | None, typer.Option(min=1e-6, help="With --plan: the rate to reckon with, in place of the trial's.")
+    ] = None,
 ) -> None:
     """Attack clean images with a teacher, snap them to VQGAN codes, write WebDataset shards."""
     from rich.console import Console
@@ -36,13 +40,20 @@ def generate(
     from dad_pipeline.generation_run import generate_dataset
     from dad_pipeline.models import Models
     from dad_pipeline.recipe import Recipe
+    from dad_pipeline.run_estimate import print_estimate
     from dad_pipeline.runners.inline_runner import InlineRunner
     from dad_pipeline.runners.process_runner import ProcessRunner
     from dad_pipeline.runners.runner import Runner
 
+    if views_per_s is not None and not plan:
+        raise UserError("--views-per-s: goes with --plan; a run is as fast as it is")
     settings = load_settings(Recipe, recipe, set_ or ())
     if ray_address is not None and runner is not RunnerName.ray:
         raise UserError(f"--ray-address {ray_address}: needs --runner ray")
+
+    if plan:
+        print_estimate(settings, out, views_per_s=views_per_s, console=Console())
+        return
 
     def make_runner(models: Models) -> Runner:
         if runner is RunnerName.ray:
