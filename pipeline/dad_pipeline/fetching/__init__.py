@@ -1,0 +1,1 @@
+"""Published weights brought to a folder: by name, resumable, verified, and never half there."""
