@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,3 +45,15 @@ def make_set(clean_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ma
         return made[store]
 
     return make
+
+
+@pytest.fixture
+def copied(make_set: MakeSet, tmp_path: Path) -> Path:
+    """The full set, to be damaged."""
+    return Path(shutil.copytree(make_set("full"), tmp_path / "set"))
+
+
+@pytest.fixture
+def other_images(clean_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the clean data, to be changed."""
+    return Path(shutil.copytree(clean_folder, tmp_path / "tiny"))
