@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from dad_datasets.errors import UserError
+from dad_datasets.terminal_text import printable
 
 COMMANDS = "dad.commands"
 DISTRIBUTION = "discrete-adversarial-distillation"
@@ -52,7 +53,7 @@ def main() -> None:
 
 def _complain(message: str) -> None:
     Console(stderr=True, soft_wrap=True, highlight=False).print("[bold red]error:[/]", end=" ")
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
 
 
 def _extra_needing(module: str) -> str | None:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from dad_datasets.decoding import decode_image
-from dad_datasets.views import Canvas
+from dad_datasets.views import LARGEST_SIDE, Canvas
 
 ImageFormat = Literal["webp", "png", "jpg"]
 
@@ -37,4 +37,4 @@ def encode_canvas(canvas: Canvas, image_format: ImageFormat) -> bytes:
 
 def decode_canvas(encoded: bytes) -> Canvas:
     """The pixels of a file that `encode_canvas` wrote. UndecodableImageError where it is none."""
-    return np.asarray(decode_image(encoded))
+    return np.asarray(decode_image(encoded, max_pixels=LARGEST_SIDE**2))

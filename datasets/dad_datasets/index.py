@@ -13,10 +13,13 @@ import pyarrow.parquet as pq
 
 from dad_datasets.errors import UserError
 from dad_datasets.folder import Folder
-from dad_datasets.layout import FORMAT_VERSION, index_name
+from dad_datasets.index_checks import check_cells, check_columns
+from dad_datasets.layout import FORMAT_VERSION, index_name, is_unit_name
+from dad_datasets.mistakes import shortened
 from dad_datasets.record import Logits, Measurements, Record
+from dad_datasets.store_errors import StoreError
 from dad_datasets.tar_writer import Span
-from dad_datasets.views import View
+from dad_datasets.views import ResizeName, View
 
 Status = Literal["ok", "clean_only", "failed"]
 
@@ -123,6 +126,12 @@ def view_cells(view: View) -> Row:
     }
 
 
+def view_in(row: Mapping[str, Any], *, size: int, resize: ResizeName) -> View:
+    """The view whose parameters stand in `row`; size and filter are those of its dataset."""
+    box = (row["box_left"], row["box_top"], row["box_right"], row["box_bottom"])
+    return View(index=row["view"], box=box, size=size, resize=resize, flip=row["flip"])
+
+
 def inline_logits(logits: Logits) -> Row:
     """A view's logits as cells of the index, rows one after another."""
     cells: Row = {"teacher": logits.values.ravel()}
@@ -131,12 +140,29 @@ def inline_logits(logits: Logits) -> Row:
     return cells
 
 
+def summary_of(document: Mapping[str, Any]) -> ShardSummary:
+    """The summary whose fields are those of `document`. ValueError or TypeError where they cannot be one's."""
+    wrong = [field.name for field in fields(ShardSummary) if type(document.get(field.name)).__name__ != field.type]
+    if wrong:
+        raise TypeError(f"{wrong[0]} = {shortened(repr(document.get(wrong[0])))}")
+    summary = ShardSummary(**document)
+    if not is_unit_name(summary.unit):  # it leads to files, of which some are written
+        raise ValueError(f"unit = {shortened(repr(summary.unit))}")
+    return summary
+
+
 def write_index(stream: IO[bytes], rows: Sequence[Row], schema: pa.Schema, summary: ShardSummary) -> None:
     """Write rows as Parquet, the same bytes for the same rows and library version."""
     columns = {name: pa.array([row.get(name) for row in rows], type=schema.field(name).type) for name in schema.names}
     metadata = {"format_version": FORMAT_VERSION, **asdict(summary)}
     table = pa.table(columns, schema=schema.with_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True)}))
     pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
+
+
+_KNOWN = index_schema(
+    ("webp", "cls", "teacher.npy", "teacher_ids.npy", "teacher_rest.npy", "codes.npy", "clean.webp", "json"), {}
+)
+_FILLED = frozenset(name for name in _KNOWN.names if name.endswith(("_offset", "_length"))) | {"label"}
 
 
 def read_index(folder: Folder, unit: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -159,9 +185,10 @@ def read_summary_and_index(folder: Folder, unit: str, columns: Sequence[str]) ->
 
 
 def _rows_in(file: pq.ParquetFile, columns: Sequence[str] | None, origin: str) -> pa.Table:
-    if missing := set(columns or ()) - set(file.schema_arrow.names):
-        raise UserError(f"{origin}: has no column {min(missing)}")
-    return file.read(columns=None if columns is None else list(columns))
+    check_columns(file.schema_arrow, columns or (), _KNOWN, origin=origin)
+    rows = file.read(columns=None if columns is None else list(columns))
+    check_cells(rows, _FILLED, origin=origin)
+    return rows
 
 
 def _summary_in(file: pq.ParquetFile, origin: str) -> ShardSummary:
@@ -172,8 +199,10 @@ def _summary_in(file: pq.ParquetFile, origin: str) -> ShardSummary:
         document = dict(json.loads(raw))
         if document.pop("format_version", None) != FORMAT_VERSION:
             raise UserError(f"{origin}: of another format version than {FORMAT_VERSION}")
-        return ShardSummary(**document)
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError):
+        return summary_of(document)
+    except (ValueError, TypeError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{origin}: its summary is damaged") from None
 
 
@@ -186,5 +215,7 @@ def _opened(folder: Folder, unit: str) -> Iterator[pq.ParquetFile]:
             yield file
     except FileNotFoundError:
         raise UserError(f"{folder.url}/{name}: the index is missing") from None
-    except (pa.ArrowException, OSError) as error:
+    except StoreError:
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of a column's name
         raise UserError(f"{folder.url}/{name}: the index is damaged: {error}") from None

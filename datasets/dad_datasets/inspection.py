@@ -50,7 +50,8 @@ def grid_rows(
 
 def _caption(row: Mapping[str, Any], manifest: Manifest) -> str:
     def name(index: int) -> str:
-        return manifest.class_names[index] if manifest.class_names else str(index)
+        names = manifest.class_names or ()
+        return names[index] if 0 <= index < len(names) else str(index)
 
     return (
         f"{name(row['label'])}: teacher {name(row['teacher_clean_top1'])} {row['teacher_clean_confidence']:.0%} -> "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote, unquote
 
 from dad_datasets.errors import UserError
+from dad_datasets.mistakes import shortened
 
 MAX_MEMBER_NAME_BYTES = 100
 """What every tar dialect holds in its header; longer names would need extension records that not all readers know."""
@@ -32,6 +33,6 @@ def check_member_name(key: str) -> None:
     longest = len(key) + len(LONGEST_SUFFIX)
     if longest > MAX_MEMBER_NAME_BYTES:
         raise UserError(
-            f"the key {key!r} would give a tar member name of {longest} bytes; "
+            f"the key {shortened(repr(key))} would give a tar member name of {longest} bytes; "
             f"at most {MAX_MEMBER_NAME_BYTES} are allowed: shorten the image's path or name"
         )

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dad_datasets.errors import UserError
 from dad_datasets.folder import Folder
-from dad_datasets.layout import MANIFEST
+from dad_datasets.layout import MANIFEST, QUANTIZER
 from dad_datasets.mistakes import describe_mistake
+
+LARGEST_MANIFEST_BYTES = 2**26
+MOST_CLASSES = 2**24
+"""A row of logits of so many is allocated before the first is read."""
+
+REQUIRED_OF_A_RECIPE: dict[str, type] = {"source": dict, "store": dict, "views": dict, "samples_per_shard": int}
 
 _ABSENT = object()
 
@@ -23,7 +30,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format_version: Literal[1] = 1
-    kind: Literal["adversarial", "clean"]
+    kind: Literal["adversarial", "clean", "labels"]
     state: Literal["running", "finished"]
     fingerprint: str
     fingerprinted: dict[str, Any]
@@ -32,7 +39,7 @@ class Manifest(BaseModel):
     quantizer_files: dict[str, str] = {}
     """sha256 (hex) of each file of the quantizer that travels with a codes-only set; empty otherwise."""
     class_names: tuple[str, ...] | None
-    num_classes: int
+    num_classes: int = Field(ge=0)
     shards: int
     """Number of work units; 0 while running."""
     samples: int
@@ -40,8 +47,27 @@ class Manifest(BaseModel):
     clean_sha256: str
     """Over (source_key, source_sha256) of every clean sample in order; empty while running."""
 
+    @field_validator("quantizer_files")
+    @classmethod
+    def _lie_together(cls, files: dict[str, str]) -> dict[str, str]:
+        for name in files:  # they are read, and copied under their names
+            if not re.fullmatch(rf"{QUANTIZER}/[A-Za-z0-9_-][A-Za-z0-9_.-]*", name):
+                raise ValueError(f"{name!r} is no file in {QUANTIZER}/")
+        return files
 
-REQUIRED_OF_A_RECIPE = ("source", "store", "views", "samples_per_shard")
+    @model_validator(mode="after")
+    def _says_what_readers_need(self) -> Manifest:
+        if self.class_names is not None and len(self.class_names) != self.num_classes:
+            raise ValueError(f"{len(self.class_names)} class_names, but num_classes = {self.num_classes}")
+        if self.kind == "adversarial":
+            if self.num_classes > MOST_CLASSES:
+                raise ValueError(f"num_classes = {self.num_classes:,}: should be at most {MOST_CLASSES:,}")
+            missing = [n for n, kind in REQUIRED_OF_A_RECIPE.items() if not isinstance(self.recipe.get(n), kind)]
+            if missing:
+                raise ValueError(f"its recipe lacks {', '.join(missing)}")
+            if not isinstance(self.recipe["store"].get("image"), str):
+                raise ValueError("its recipe lacks store.image")
+        return self
 
 
 def fingerprint_of(fingerprinted: Mapping[str, Any]) -> str:
@@ -61,19 +87,19 @@ def read_manifest(folder: Folder) -> Manifest:
     """The manifest of the dataset in `folder`. UserError where there is none or it is not one of ours."""
     try:
         with folder.open(MANIFEST) as stream:
-            document = json.load(stream)
+            content = stream.read(LARGEST_MANIFEST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder.url} is not a dataset: it has no {MANIFEST}") from None
+    if len(content) > LARGEST_MANIFEST_BYTES:
+        raise UserError(f"{folder.url}/{MANIFEST} has more than {LARGEST_MANIFEST_BYTES:,} bytes")
+    try:
+        document = json.loads(content)
     except (ValueError, RecursionError):
         raise UserError(f"{folder.url}/{MANIFEST} is not valid JSON") from None
     try:
-        manifest = Manifest.model_validate(document)
+        return Manifest.model_validate(document)
     except ValidationError as error:
         raise UserError(f"{folder.url}/{MANIFEST}: {describe_mistake(error, Manifest)}") from None
-    missing = [field for field in REQUIRED_OF_A_RECIPE if field not in manifest.recipe]
-    if manifest.kind == "adversarial" and missing:
-        raise UserError(f"{folder.url}/{MANIFEST}: its recipe lacks {', '.join(missing)}")
-    return manifest
 
 
 def require_same_run(existing: Manifest, fingerprinted: Mapping[str, Any], *, where: str) -> None:

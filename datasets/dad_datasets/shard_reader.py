@@ -16,6 +16,9 @@ from dad_datasets.layout import shard_name
 from dad_datasets.record import read_npy
 from dad_datasets.views import Canvas
 
+LARGEST_MEMBER_BYTES = 2**28
+"""An uncompressed canvas of 8192 pixels a side has 192 MiB."""
+
 
 class ShardReader:
     """Members of one shard's records; rows are those of the shard's index."""
@@ -27,12 +30,13 @@ class ShardReader:
     def member(self, row: Mapping[str, Any], column: str) -> bytes:
         """The content of a member by its column stem ("image", "cls", "teacher", "codes", "clean", "json").
 
-        KeyError where the dataset stores no such member; UserError where the tar ends before it.
+        KeyError where the dataset stores no such member; UserError where the tar ends before it, or it is too large.
         """
         offset, length = row[f"{column}_offset"], row[f"{column}_length"]
-        self._stream.seek(offset)
+        check_member_size(length, f"{self._name}: the {column} of {row['key']}")
+        self._stream.seek(max(offset, 0))
         content = self._stream.read(length)
-        if len(content) != length:
+        if len(content) != length or offset < 0:
             raise UserError(f"{self._name}: ends before the {column} of {row['key']}: the shard is truncated")
         return content
 
@@ -47,8 +51,14 @@ class ShardReader:
         """A .npy member. UserError where it is none."""
         try:
             return read_npy(self.member(row, column))
-        except (ValueError, EOFError) as error:
+        except ValueError as error:
             raise UserError(f"{self._name}: the {column} of {row['key']} is no array: {error}") from None
+
+
+def check_member_size(length: int, member: str) -> None:
+    """UserError where an index asks for more bytes than any record has: they would be read before anything is seen."""
+    if not 0 <= length <= LARGEST_MEMBER_BYTES:
+        raise UserError(f"{member} should have {length:,} bytes; members have 0 to {LARGEST_MEMBER_BYTES:,}")
 
 
 @contextmanager

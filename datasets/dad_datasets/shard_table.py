@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from dad_datasets.errors import UserError
 from dad_datasets.folder import Folder
-from dad_datasets.index import ShardSummary
+from dad_datasets.index import ShardSummary, summary_of
 from dad_datasets.layout import SHARD_TABLE
 
 _TYPES = {"str": pa.string(), "int": pa.int64()}
@@ -28,8 +28,8 @@ def read_shard_table(folder: Folder) -> list[ShardSummary]:
     """The shards in order. UserError where the table is missing or damaged."""
     try:
         with folder.open(SHARD_TABLE) as stream:
-            return [ShardSummary(**row) for row in pq.read_table(stream).to_pylist()]
+            return [summary_of(row) for row in pq.read_table(stream).to_pylist()]
     except FileNotFoundError:
         raise UserError(f"{folder.url}/{SHARD_TABLE}: the table of shards is missing") from None
-    except (pa.ArrowException, OSError, TypeError) as error:
+    except (pa.ArrowException, OSError, TypeError, ValueError) as error:
         raise UserError(f"{folder.url}/{SHARD_TABLE}: the table of shards is damaged: {error}") from None

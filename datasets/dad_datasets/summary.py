@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dad_datasets.folder import Folder
-from dad_datasets.index import read_index, read_summary
+from dad_datasets.index import ShardSummary, read_summary_and_index
 from dad_datasets.layout import INDEX, index_name
+from dad_datasets.mistakes import shortened
 
 COLUMNS = (
     "view",
@@ -68,6 +69,13 @@ class DatasetSummary:
         stored = self.status["ok"] + self.status["clean_only"]
         return (self.tar_bytes + self.index_bytes) / stored if stored else float("nan")
 
+    def add(self, shard: ShardSummary, index_bytes: int, rows: pa.Table) -> None:
+        """Count one unit; `rows` are its index with at least COLUMNS."""
+        self.units += 1
+        self.tar_bytes += shard.tar_bytes
+        self.index_bytes += index_bytes
+        _add_rows(self, rows)
+
 
 def finished_units(folder: Folder) -> list[str]:
     """Names of the units whose index is there, sorted; one listing."""
@@ -78,11 +86,8 @@ def summarise(folder: Folder, units: Iterable[str]) -> DatasetSummary:
     """The figures over `units`, one index in memory at a time. UserError where an index is damaged."""
     result = DatasetSummary()
     for unit in units:
-        shard = read_summary(folder, unit)
-        result.units += 1
-        result.tar_bytes += shard.tar_bytes
-        result.index_bytes += folder.size(index_name(unit))
-        _add_rows(result, read_index(folder, unit, COLUMNS))
+        shard, rows = read_summary_and_index(folder, unit, COLUMNS)
+        result.add(shard, folder.size(index_name(unit)), rows)
     return result
 
 
@@ -112,23 +117,28 @@ def _add_rows(result: DatasetSummary, rows: pa.Table) -> None:
         result.means[name] = result.means.get(name, Mean()) + mean
 
 
+def summary_rows(summary: DatasetSummary) -> list[tuple[str, str]]:
+    """Every figure by name, as people read it; a reason of failures is set in by two blanks."""
+    rows = [
+        ("clean images", f"{summary.images:,}"),
+        ("shards", f"{summary.units:,}"),
+        ("adversarial views", f"{summary.status['ok']:,}"),
+    ]
+    if summary.status["clean_only"]:
+        rows.append(("clean-only views", f"{summary.status['clean_only']:,}"))
+    rows.append(("failed views", f"{summary.status['failed']:,}"))
+    rows += [(f"  {shortened(reason)}", f"{count:,}") for reason, count in summary.reasons.most_common()]
+    rows += [(name, _shown(name, mean, summary)) for name, mean in summary.means.items() if mean.count]
+    return [*rows, ("bytes per view (tar and index)", f"{summary.bytes_per_view():,.0f}")]
+
+
 def summary_table(summary: DatasetSummary, *, title: str, seconds: dict[str, float] | None = None) -> Table:
     """The closing table. `seconds` adds the time of each stage."""
     table = Table(title=Text(title), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(justify="right")
-    table.add_row("clean images", f"{summary.images:,}")
-    table.add_row("shards", f"{summary.units:,}")
-    table.add_row("adversarial views", f"{summary.status['ok']:,}")
-    if summary.status["clean_only"]:
-        table.add_row("clean-only views", f"{summary.status['clean_only']:,}")
-    table.add_row("failed views", f"{summary.status['failed']:,}")
-    for reason, count in summary.reasons.most_common():
-        table.add_row(Text(f"  {reason}"), f"{count:,}")
-    for name, mean in summary.means.items():
-        if mean.count:
-            table.add_row(name, _shown(name, mean, summary))
-    table.add_row("bytes per view (tar and index)", f"{summary.bytes_per_view():,.0f}")
+    for name, figure in summary_rows(summary):
+        table.add_row(Text(name), figure)
     for stage, spent in (seconds or {}).items():
         table.add_row(f"time, {stage}", f"{spent:,.1f} s")
     return table

@@ -12,10 +12,18 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import Field, field_validator
 
+from dad_datasets.decoding import MAX_PIXELS
+from dad_datasets.errors import UserError
 from dad_datasets.settings import Settings
 
 Canvas = npt.NDArray[np.uint8]
 """uint8 [size, size, 3], RGB: a view's pixels."""
+
+LARGEST_SIDE = 8192
+"""Of a canvas, in pixels."""
+
+LARGEST_BOX = 2 * MAX_PIXELS
+"""In pixels: the largest image that Pillow decodes at all."""
 
 ResizeName = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
@@ -37,8 +45,12 @@ class View:
 def replay(image: Image.Image, view: View) -> Canvas:
     """The canvas of `view`: integer crop, resize (antialiased by Pillow), mirror; bit for bit the same each time.
 
-    Crop-then-resize is not `resize(box=...)`: there the filter would see pixels beyond the box.
+    Crop-then-resize is not `resize(box=...)`: there the filter would see pixels beyond the box. UserError for a box
+    without pixels, and for one over LARGEST_BOX: it may reach far beyond the image.
     """
+    left, top, right, bottom = view.box
+    if right <= left or bottom <= top or (right - left) * (bottom - top) > LARGEST_BOX:
+        raise UserError(f"view {view.index}: no canvas has the box {view.box}")
     cropped = image.crop(view.box)
     if cropped.size != (view.size, view.size):
         cropped = cropped.resize((view.size, view.size), Image.Resampling[view.resize.upper()])
@@ -128,7 +140,9 @@ DrawnView = Annotated[CentreView | RandomResizedCropView | PadCropView, Field(di
 class ViewsSettings(Settings):
     """Which views each image gets, and the size of their canvas."""
 
-    size: int = Field(ge=1, le=8192, description="Side of the canvas in pixels; a multiple of the quantizer's factor.")
+    size: int = Field(
+        ge=1, le=LARGEST_SIDE, description="Side of the canvas in pixels; a multiple of the quantizer's factor."
+    )
     resize: ResizeName = Field("bicubic", description="Pillow's filter for the resize.")
     draw: tuple[DrawnView, ...] = Field((CentreView(),), min_length=1, description="The kinds of view, in order.")
 

@@ -78,8 +78,16 @@ RECORD = Record(
     measurements=MEASURED,
     teacher_vqgan_top1=1,
 )
-STORED: Row = {**record_row(RECORD), **span_cells({"webp": Span(512, 7), "teacher.npy": Span(2048, 8)})}
-FAILED: Row = {"key": "b-v0", "source_key": "b", "view": 0, "status": "failed", "reason": "corrupt"}
+SPANS = {"webp": Span(512, 7), "cls": Span(1536, 1), "teacher.npy": Span(2560, 8), "json": Span(3584, 9)}
+STORED: Row = {**record_row(RECORD), **span_cells(SPANS)}
+FAILED: Row = {
+    "key": "b-v0",
+    "source_key": "b",
+    "source_shard": "a.tar",
+    "view": 0,
+    "status": "failed",
+    "reason": "corrupt",
+}
 
 
 def encoded(rows: list[Row], schema: pa.Schema | None = None) -> bytes:

@@ -119,7 +119,7 @@ def test_flatten_keeps_every_leaf() -> None:
         (b"{", "is not valid JSON"),
         (b"\xff", "is not valid JSON"),
         (b"[" * 100_000, "is not valid JSON"),
-        (b"[]", "valid dictionary or instance of Manifest"),
+        (b"[]", "manifest.json: should be a section of fields"),
         (b"{}", "kind: is required"),
         (b'{"format_version": 2}', "format_version = 2: should be 1"),
     ],

@@ -289,7 +289,7 @@ def test_damaged_prepared_folders_are_refused(photos: Path, tmp_path: Path) -> N
     with pytest.raises(UserError, match="fewer rows than"):
         list(source.read(dataclasses.replace(unit, start=3)))
     folder = LocalFolder(out)
-    recipe = dict.fromkeys(("source", "store", "views", "samples_per_shard"))
+    recipe = {"source": {}, "store": {"image": "webp"}, "views": {}, "samples_per_shard": 1}
     write_manifest(folder, read_manifest(folder).model_copy(update={"kind": "adversarial", "recipe": recipe}))
     with pytest.raises(UserError, match="holds adversarial shards; expected clean ones"):
         open_at(out)

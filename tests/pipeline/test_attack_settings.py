@@ -113,5 +113,5 @@ def test_mistakes_are_refused_in_one_line(given: dict[str, Any], message: str) -
 
 
 def test_a_section_that_is_no_mapping_is_refused() -> None:
-    with pytest.raises(UserError, match="AttackSettings"):
+    with pytest.raises(UserError, match=r"^recipe: should be a section of fields$"):
         build_settings(AttackSettings, ["released"], origin="recipe")  # type: ignore[arg-type]

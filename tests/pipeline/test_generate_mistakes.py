@@ -79,7 +79,7 @@ MISTAKES: dict[str, tuple[Change, str]] = {
         set_field("teacher.img_size", 32),
         r"^recipe r\.yaml: teacher\.img_size: unknown field; did you mean image_size\?$",
     ),
-    "unknown kind": (set_field("teacher.kind", "clip"), "teacher.*'clip'.*'timm'"),
+    "unknown kind": (set_field("teacher.kind", "clip"), r"teacher\.kind = 'clip': should be one of .*timm"),
     "missing quantizer": (set_field("quantizer.checkpoint", "/nowhere/q"), "/nowhere/q"),
     "another architecture": (other_architecture, "another architecture"),
     "class names of another length": (set_field("class_names", ["a", "b"]), "2 names, but the source has 3 classes"),

@@ -52,7 +52,7 @@ def test_the_logits_are_the_models(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"kind": "clip"}, "teacher: tag 'clip' .*'timm', 'ensemble'"),
+        ({"kind": "clip"}, "teacher.kind = 'clip': should be one of .*timm, ensemble"),
         ({"architectur": "resnet10t"}, "teacher.architectur: unknown field; did you mean architecture"),
         ({"checkpoint": "absent.pt"}, "absent.pt: no such file"),
     ],

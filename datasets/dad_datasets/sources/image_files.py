@@ -15,7 +15,9 @@ from dad_datasets.filesystems import filesystem_here
 from dad_datasets.sources.clean_source import LARGEST_IMAGE_BYTES, image_problem
 from dad_datasets.sources.image_types import is_image_name
 from dad_datasets.sources.source_files import open_file
+from dad_datasets.store_errors import StoreError, plainly_told, store_code
 
+_NOTHING_IN_RANGE = frozenset({"InvalidRange", "416"})  # S3's answer where an object has no bytes
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")  # surrogates stand for bytes that are not UTF-8; keys have none
 
 
@@ -30,10 +32,12 @@ def is_listed_name(name: str) -> bool:
 
 
 def read_image(filesystem: AbstractFileSystem, path: str) -> tuple[bytes, str]:
-    """The file, and a problem or an empty string; no bytes where there is a problem."""
+    """The file, and a problem or an empty string; no bytes where there is a problem. StoreError, which passes."""
     try:
         with open_file(filesystem, path) as file:
             image = file.read(LARGEST_IMAGE_BYTES + 1)
+    except StoreError:
+        raise  # the image is none the worse for it: a row would say otherwise for ever
     except (UserError, OSError):
         return b"", "image file cannot be read"
     problem = image_problem(len(image))
@@ -47,7 +51,12 @@ def fetch_image(filesystem: AbstractFileSystem, path: str, source_key: str) -> b
             with open(path, "rb") as file:
                 image = file.read(LARGEST_IMAGE_BYTES + 1)
         else:
-            image = filesystem_here(filesystem).cat_file(path, 0, LARGEST_IMAGE_BYTES + 1)
+            with plainly_told(f"source file {path}"):
+                image = filesystem_here(filesystem).cat_file(path, start=0, end=LARGEST_IMAGE_BYTES + 1)
+    except StoreError as error:
+        if store_code(error) in _NOTHING_IN_RANGE:
+            raise KeyError(source_key) from None
+        raise UserError(str(error)) from None
     except OSError as error:
         if _says_absent(error):
             raise KeyError(source_key) from None

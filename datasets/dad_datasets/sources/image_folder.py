@@ -21,6 +21,7 @@ from dad_datasets.sources.clean_source import (
 from dad_datasets.sources.image_files import fetch_image, is_image_file, is_listed_name, read_image
 from dad_datasets.sources.image_types import is_image_name
 from dad_datasets.sources.source_files import filesystem_of, list_folders, walk_files
+from dad_datasets.store_errors import StoreError, plainly_told
 
 
 class ImageFolder:
@@ -92,12 +93,15 @@ class ImageFolder:
     def _listing(self) -> list[str]:
         if self._listed is None:
             try:
-                found = [
-                    (_place_in_order(name), name, size)
-                    for name, size in walk_files(self._filesystem, self._root)
-                    if "/" in name and is_image_name(name)
-                ]
-                folders = list_folders(self._filesystem, self._root)
+                with plainly_told(f"source {self._root}"):
+                    found = [
+                        (_place_in_order(name), name, size)
+                        for name, size in walk_files(self._filesystem, self._root)
+                        if "/" in name and is_image_name(name)
+                    ]
+                    folders = list_folders(self._filesystem, self._root)
+            except StoreError:
+                raise
             except OSError as error:
                 raise UserError(f"source {self._root}: cannot be listed: {error.strerror or error}") from None
             _check_classes(self._root, folders, {name.partition("/")[0] for _, name, _ in found})

@@ -16,6 +16,7 @@ from dad_datasets.sources.prepared import PreparedShards
 from dad_datasets.sources.settings import SourceKind, SourceSettings
 from dad_datasets.sources.source_files import SourceFile, filesystem_of, find_files, walk_files
 from dad_datasets.sources.webdataset_tars import WebDatasetTars
+from dad_datasets.store_errors import StoreError, plainly_told
 
 LAYOUTS = "tars (.tar), Parquet files (.parquet), folders of images named by class, or a folder made by `dad prepare`"
 _SUFFIXES: dict[str, SourceKind] = {".tar": "webdataset", ".parquet": "parquet"}
@@ -58,13 +59,16 @@ def _tell_kind(path: str) -> SourceKind:
     filesystem, inner = filesystem_of(path)
     kinds: set[SourceKind | None]
     try:
-        if filesystem.isdir(inner):
-            if filesystem.exists(f"{inner.rstrip('/')}/{MANIFEST}"):
-                return "prepared"
-            first = islice(walk_files(filesystem, inner), _FILES_LOOKED_AT)
-            kinds = {kind for name, _ in first if (kind := _kind_of(name))}
-        else:
-            kinds = {_kind_of(file.name) for file in find_files(path)}
+        with plainly_told(f"source {path}"):
+            if filesystem.isdir(inner):
+                if filesystem.exists(f"{inner.rstrip('/')}/{MANIFEST}"):
+                    return "prepared"
+                first = islice(walk_files(filesystem, inner), _FILES_LOOKED_AT)
+                kinds = {kind for name, _ in first if (kind := _kind_of(name))}
+            else:
+                kinds = {_kind_of(file.name) for file in find_files(path)}
+    except StoreError:
+        raise
     except OSError as error:
         raise UserError(f"source {path}: cannot be listed: {error.strerror or error}") from None
     kind = kinds.pop() if len(kinds) == 1 else None

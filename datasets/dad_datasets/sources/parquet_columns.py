@@ -52,9 +52,14 @@ def class_names_of(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
     """Names of the ClassLabel feature in the metadata that Hugging Face `datasets` writes, if it is there."""
     try:
         names = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][label]["names"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
-    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+    return tuple(names) if isinstance(names, list) and all(_is_text(name) for name in names) else None
+
+
+def _is_text(name: object) -> bool:
+    # JSON can spell halves of characters, which no file holds afterwards.
+    return isinstance(name, str) and not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def label_statistics(group: pq.RowGroupMetaData, label: str) -> pq.Statistics | None:

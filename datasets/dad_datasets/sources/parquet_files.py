@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from dad_datasets.errors import UserError
 from dad_datasets.sources.source_files import SourceFile
+from dad_datasets.store_errors import StoreError
 
 
 @contextmanager
@@ -19,7 +20,9 @@ def opened_parquet(file: SourceFile) -> Iterator[pq.ParquetFile]:
         try:
             with pq.ParquetFile(handle) as parquet:
                 yield parquet
-        except (pa.ArrowException, OSError) as error:
+        except StoreError:
+            raise
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of a column's name
             reason = str(error).partition("\n")[0]
             raise UserError(f"source file {file.path}: not a readable Parquet file: {reason}") from None
 

@@ -18,7 +18,14 @@ from dad_datasets.layout import shard_name
 from dad_datasets.manifest import read_manifest
 from dad_datasets.shard_files import ShardFiles
 from dad_datasets.shard_table import read_shard_table
-from dad_datasets.sources.clean_source import CleanSample, WorkUnit, cut_units, identity_of, longest_encoded
+from dad_datasets.sources.clean_source import (
+    CleanSample,
+    WorkUnit,
+    cut_units,
+    identity_of,
+    image_problem,
+    longest_encoded,
+)
 
 _COLUMNS = ("source_key", "label", "status", "reason", "image_offset", "image_length")
 _INDEXES_AT_ONCE = 8  # on an object store each costs a round trip or two
@@ -66,7 +73,7 @@ class PreparedShards:
             for row in rows:
                 label = -1 if row["label"] is None else row["label"]
                 image, problem = b"", row["reason"]
-                if row["status"] == "ok":
+                if row["status"] == "ok" and not (problem := image_problem(row["image_length"])):
                     tar.seek(row["image_offset"])
                     image = tar.read(row["image_length"])
                     if len(image) != row["image_length"]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
@@ -14,7 +14,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from dad_datasets.errors import UserError
 from dad_datasets.filesystems import filesystem_here
+from dad_datasets.remote_stream import RemoteStream
 from dad_datasets.sources.brace_ranges import expand_braces
+from dad_datasets.store_errors import StoreError, plainly_told
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,14 +42,18 @@ class SourceFile:
 
 
 def open_file(filesystem: AbstractFileSystem, path: str) -> BinaryIO:
-    """`path` opened for reading; local files directly, without a layer of Python in between."""
+    """`path` opened for reading; local files directly, without a layer of Python in between.
+
+    UserError where it cannot be opened; StoreError, then or in a later read, where a store fails for the moment.
+    """
     try:
         if isinstance(filesystem, LocalFileSystem):
             return open(path, "rb")
-        remote: BinaryIO = filesystem_here(filesystem).open(path, "rb")
+        return cast(BinaryIO, RemoteStream(filesystem_here(filesystem), path))
+    except StoreError:
+        raise
     except OSError as error:
         raise UserError(f"source file {path}: cannot be opened: {error.strerror or error}") from None
-    return remote
 
 
 def filesystem_of(path: str) -> tuple[AbstractFileSystem, str]:
@@ -111,13 +117,16 @@ def find_files(path: str) -> list[SourceFile]:
     """
     filesystem, inner = filesystem_of(path)
     try:
-        if filesystem.isdir(inner):
-            found = [
-                SourceFile(filesystem=filesystem, path=f"{inner.rstrip('/')}/{name}", name=name, size=size)
-                for name, size in walk_files(filesystem, inner)
-            ]
-        else:
-            found = list(_matching_files(filesystem, inner))
+        with plainly_told(f"source {path}"):
+            if filesystem.isdir(inner):
+                found = [
+                    SourceFile(filesystem=filesystem, path=f"{inner.rstrip('/')}/{name}", name=name, size=size)
+                    for name, size in walk_files(filesystem, inner)
+                ]
+            else:
+                found = list(_matching_files(filesystem, inner))
+    except StoreError:
+        raise
     except OSError as error:
         raise UserError(f"source {path}: cannot be listed: {error.strerror or error}") from None
     if not found:
@@ -150,9 +159,11 @@ def _fixed_part(pattern: str, magic: str) -> str:
 
 
 def check_stems(files: list[SourceFile]) -> None:
-    """UserError where two files would name their shards alike."""
+    """UserError where two files would name their shards alike, or one has a name that no key can hold."""
     seen: dict[str, str] = {}
     for file in files:
+        if any("\ud800" <= letter <= "\udfff" for letter in file.stem):
+            raise UserError(f"source file {file.path!r}: its name is not UTF-8, rename it: the keys begin with it")
         if file.stem in seen:
             raise UserError(
                 f"source files {seen[file.stem]} and {file.name}: both would make shards named {file.stem}-..., rename "

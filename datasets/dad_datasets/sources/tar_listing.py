@@ -45,9 +45,11 @@ def walk_tar(file: BinaryIO, file_size: int) -> Iterator[TarMember]:
             raise DamagedTarError(f"cut off at byte {position + len(header):,}")
         _check_sum(header, position)
         kind = header[156:157]
-        size = int(overrides["size"]) if overrides.get("size", "").isdecimal() else _number(header[124:136], position)
+        size = _pax_size(overrides) if "size" in overrides else _number(header[124:136], position)
         data = position + _BLOCK
         length = 0 if kind in _WITHOUT_DATA else size
+        if kind == b"S":
+            data = _behind_sparse_map(file, header, data)
         if data + length > file_size:
             raise DamagedTarError(f"cut off inside the member at byte {position:,}")
         position = data + -(-length // _BLOCK) * _BLOCK
@@ -62,11 +64,12 @@ def walk_tar(file: BinaryIO, file_size: int) -> Iterator[TarMember]:
         name = overrides.get("path") or _header_name(header)
         sparse = kind == b"S" or any(field.startswith("GNU.sparse.") for field in overrides)
         overrides = {}
-        if kind == b"S":
-            raise DamagedTarError(f"a sparse member at byte {data - _BLOCK:,}, which is not supported")
         if kind == b"5" or name.endswith("/"):
             continue
-        problem = "member is a link or a device" if kind not in _REGULAR or sparse else name_problem(name)
+        if sparse:
+            problem = "member is sparse"
+        else:
+            problem = name_problem(name) if kind in _REGULAR else "member is a link or a device"
         yield TarMember(name.removeprefix("./"), data, length, problem)
 
 
@@ -112,15 +115,33 @@ def _header_name(header: bytes) -> str:
 def _pax_records(payload: bytes) -> dict[str, str]:
     """The "LENGTH KEY=VALUE newline" records of a pax header; what does not parse is left out."""
     records: dict[str, str] = {}
-    while payload:
-        digits = payload.partition(b" ")[0]
+    start = 0
+    while start < len(payload):
+        digits = payload[start : start + 10].partition(b" ")[0]
         length = int(digits) if digits.isdigit() and len(digits) < 10 else 0
-        if not len(digits) < length <= len(payload):
+        if not len(digits) < length <= len(payload) - start:
             break
-        field, _, value = payload[len(digits) + 1 : length - 1].partition(b"=")
+        field, _, value = payload[start + len(digits) + 1 : start + length - 1].partition(b"=")
         records[_text(field)] = _text(value)
-        payload = payload[length:]
+        start += length
     return records
+
+
+def _pax_size(records: dict[str, str]) -> int:
+    """A size beyond what a file can have where the record is no number: the member is cut off then."""
+    digits = records["size"]
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 20 else 2**63
+
+
+def _behind_sparse_map(file: BinaryIO, header: bytes, position: int) -> int:
+    """Where the data of a GNU sparse member begins: further blocks of its map may follow the header."""
+    continued = header[482]
+    while continued:
+        block = _read(file, position, _BLOCK)
+        if len(block) < _BLOCK:
+            raise DamagedTarError(f"cut off at byte {position + len(block):,}")
+        continued, position = block[504], position + _BLOCK
+    return position
 
 
 def _text(raw: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import BinaryIO, NamedTuple
@@ -35,13 +36,14 @@ def group_samples(members: Iterable[TarMember]) -> Iterator[TarSample]:
     """
     keyed = ((found[1], found[2].lower(), member) for member in members if (found := _match(member.name)))
     taken: set[str] = set()
+    copies: Counter[str] = Counter()
     for key, group in groupby(keyed, key=lambda entry: entry[0]):
         sample = _one_sample(key, [(suffix, member) for _, suffix, member in group])
         if key in taken:
-            copy = 2
-            while f"{key}#{copy}" in taken:
-                copy += 1
-            sample = sample._replace(key=f"{key}#{copy}", problem="key stands twice in the tar")
+            copies[key] += 1
+            while f"{key}#{copies[key] + 1}" in taken:
+                copies[key] += 1
+            sample = sample._replace(key=f"{key}#{copies[key] + 1}", problem="key stands twice in the tar")
         taken.add(sample.key)
         yield sample
 

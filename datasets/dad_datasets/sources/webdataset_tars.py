@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -20,6 +21,8 @@ from dad_datasets.sources.label_members import LARGEST_MEMBER_BYTES, read_cls, r
 from dad_datasets.sources.source_files import SourceFile, check_stems
 from dad_datasets.sources.tar_images import TarImages
 from dad_datasets.sources.tar_samples import TarSample, samples_in
+
+_REMOTE_TARS_AT_ONCE = 8  # each is walked a request at a time, which does not fill a line
 
 
 class TarFacts(NamedTuple):
@@ -54,13 +57,14 @@ class WebDatasetTars:
         return {**self.__dict__, "_listed": ("", []), "_facts": {}}
 
     def plan(self, samples_per_shard: int) -> Iterator[WorkUnit]:
-        """Walks the headers of each tar when its turn comes, once: the cheaper, the fewer bytes seeking has to load."""
-        for name, file in self._files.items():
+        """Walks the headers of each tar, once.
+
+        Of remote tars that loads what lies between the headers too, but for members larger than a block: the time of
+        a request is that of megabytes. `dad prepare` spares it: prepared shards are planned from their table.
+        """
+        for (name, file), num_samples in zip(self._files.items(), self._counts(), strict=True):
             yield from cut_units(
-                stem=file.stem,
-                source_shard=name,
-                num_samples=self._survey(file).num_samples,
-                samples_per_shard=samples_per_shard,
+                stem=file.stem, source_shard=name, num_samples=num_samples, samples_per_shard=samples_per_shard
             )
 
     def read(self, unit: WorkUnit) -> Iterator[CleanSample]:
@@ -98,6 +102,14 @@ class WebDatasetTars:
     def identity(self) -> str:
         return identity_of((file.name, file.size) for file in self._files.values())
 
+    def _counts(self) -> Iterator[int]:
+        """Of the samples in each tar; local ones when their turn comes, remote ones several at a time."""
+        if self._all_local():
+            yield from (self._survey(file).num_samples for file in self._files.values())
+            return
+        with ThreadPoolExecutor(_REMOTE_TARS_AT_ONCE) as pool:
+            yield from pool.map(_count, self._files.values())
+
     def _all_local(self) -> bool:
         return all(file.is_local for file in self._files.values())
 
@@ -127,6 +139,10 @@ class WebDatasetTars:
 def _walk(file: SourceFile) -> Iterator[TarSample]:
     with file.open() as tar:
         yield from samples_in(tar, file)
+
+
+def _count(file: SourceFile) -> int:
+    return sum(1 for _ in _walk(file))
 
 
 def _has_sample(file: SourceFile) -> bool:

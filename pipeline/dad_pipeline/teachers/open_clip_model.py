@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from dad_datasets.errors import UserError
+from dad_pipeline.checkpoint_file import UNREADABLE
 from dad_pipeline.teachers.input_settings import RANDOM
 from dad_pipeline.teachers.mistakes import close_names, mismatched_keys, up_to_three
 from dad_pipeline.teachers.open_clip_settings import OWN_CONFIG_PREFIXES, OpenClipSettings
@@ -64,7 +64,7 @@ def _create(name: str, pretrained: str | None, load_weights: bool, image_size: i
             force_image_size=image_size,
             weights_only=True,
         )
-    except (RuntimeError, ValueError, KeyError, OSError, SafetensorError, pickle.UnpicklingError) as error:
+    except (*UNREADABLE, OSError, SafetensorError, StopIteration) as error:
         where = pretrained or name
         if keys := mismatched_keys(str(error)):
             raise UserError(f"{where}: checkpoint of another architecture than {name}: {keys}") from None
