@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Protocol
 
-import fsspec
-from fsspec.core import url_to_fs
-
 from dad_datasets.errors import UserError
+from dad_datasets.layout import LABELS
+from dad_datasets.remote_folder import RemoteFolder
 
 TEMPORARY_PREFIX = ".tmp-"
 
@@ -36,6 +34,9 @@ class Folder(Protocol):
 
     def names(self, subfolder: str) -> list[str]:
         """Sorted base names of the finished files right under `subfolder` ("": the folder itself), in one listing."""
+
+    def subfolders(self, subfolder: str) -> list[str]:
+        """Sorted base names of the folders right under `subfolder` ("": the folder itself), in one listing."""
 
     def remove(self, name: str) -> None: ...
 
@@ -86,66 +87,29 @@ class LocalFolder:
             return []
         return sorted(e.name for e in entries if e.is_file() and not e.name.startswith(TEMPORARY_PREFIX))
 
+    def subfolders(self, subfolder: str) -> list[str]:
+        try:
+            return sorted(e.name for e in os.scandir(self.path / subfolder) if e.is_dir())
+        except FileNotFoundError:
+            return []
+
     def remove(self, name: str) -> None:
         (self.path / name).unlink()
 
     def sweep(self) -> int:
-        stale = [p for p in self.path.rglob(f"{TEMPORARY_PREFIX}*") if p.is_file()]
+        found = [p for p in self.path.rglob(f"{TEMPORARY_PREFIX}*") if p.is_file()]
+        stale = [p for p in found if LABELS not in p.relative_to(self.path).parts]  # each of which has its own writer
         for path in stale:
             path.unlink(missing_ok=True)
         return len(stale)
-
-
-class RemoteFolder:
-    """A folder on an object store through fsspec: files are spooled, then sent in one PUT or multipart upload."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
-        # Without cached listings, which would hide what other processes publish.
-        self._fs, self._root = url_to_fs(self.url, use_listings_cache=False)
-
-    @contextmanager
-    def publish(self, name: str) -> Iterator[IO[bytes]]:
-        with tempfile.NamedTemporaryFile(prefix="dad-") as stream:
-            yield stream
-            stream.flush()
-            self._fs.put_file(stream.name, f"{self._root}/{name}")
-
-    def open(self, name: str) -> IO[bytes]:
-        stream: IO[bytes] = self._fs.open(f"{self._root}/{name}", "rb")
-        return stream
-
-    def exists(self, name: str) -> bool:
-        return bool(self._fs.exists(f"{self._root}/{name}"))
-
-    def size(self, name: str) -> int:
-        return int(self._fs.size(f"{self._root}/{name}"))
-
-    def names(self, subfolder: str) -> list[str]:
-        try:
-            entries = self._fs.ls(f"{self._root}/{subfolder}".rstrip("/"), detail=True)
-        except FileNotFoundError:
-            return []
-        return sorted(e["name"].rsplit("/", 1)[-1] for e in entries if e["type"] == "file")
-
-    def remove(self, name: str) -> None:
-        self._fs.rm_file(f"{self._root}/{name}")
-
-    def sweep(self) -> int:
-        return 0  # an upload that was not completed is not listed
 
 
 def open_folder(url: str | Path) -> Folder:
     """The folder at a local path or an fsspec URL. It need not exist yet."""
     if isinstance(url, Path) or "://" not in url:
         return LocalFolder(Path(url))
-    protocol = url.split("://", 1)[0]
-    if protocol == "file":
+    if url.startswith("file://"):
         return LocalFolder(Path(url.removeprefix("file://")))
-    try:
-        fsspec.get_filesystem_class(protocol)
-    except (ImportError, ValueError) as error:
-        raise UserError(f"{url}: {error}") from None
     return RemoteFolder(url)
 
 

@@ -7,10 +7,11 @@ import fcntl
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -18,6 +19,8 @@ from typing import IO, Any
 from dad_datasets.errors import UserError
 from dad_datasets.folder import Folder, LocalFolder
 from dad_datasets.layout import LEASE
+from dad_datasets.object_lease import Claim, only_remote_writer
+from dad_datasets.remote_folder import RemoteFolder
 
 HEARTBEAT_S = 5.0
 EXPIRY_S = 60.0
@@ -40,8 +43,29 @@ os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 def only_writer(folder: Folder) -> AbstractContextManager[object]:
-    """The lease of a dataset's folder; none yet on object stores, where two runs at once must be avoided by hand."""
-    return Lease(folder.path) if isinstance(folder, LocalFolder) else nullcontext()
+    """The lease of a dataset's folder. UserError where another run lives there."""
+    if isinstance(folder, RemoteFolder):
+        return only_remote_writer(folder, _warn)
+    assert isinstance(folder, LocalFolder)
+    return Lease(folder.path)
+
+
+def lease_token(folder: Folder) -> str:
+    """What the processes of a run show to write in `folder` under its lease; empty where they need nothing."""
+    claim = folder.before_publishing if isinstance(folder, RemoteFolder) else None
+    return claim.token if isinstance(claim, Claim) else ""
+
+
+def under_lease(folder: Folder, token: str) -> Folder:
+    """The same folder, which publishes only while the lease of `token` holds; else LeaseLostError, a UserError."""
+    if token:
+        assert isinstance(folder, RemoteFolder)
+        folder.before_publishing = Claim(folder, token)
+    return folder
+
+
+def _warn(sentence: str) -> None:
+    print(f"warning: {sentence}", file=sys.stderr)
 
 
 class Lease:

@@ -13,6 +13,8 @@ from fsspec import AbstractFileSystem
 from dad_datasets.cache_folder import CacheFolder, default_cache_folder
 from dad_datasets.errors import UserError
 from dad_datasets.filesystems import filesystem_here
+from dad_datasets.store_errors import StoreError, plainly_told
+from dad_datasets.transfers import fetch_file
 
 _VERSION_FIELDS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
 """What filesystems call that which changes when a file is written again."""
@@ -45,15 +47,16 @@ class CachedFiles:
             return copy
         filesystem = filesystem_here(self._filesystem)
         url = filesystem.unstrip_protocol(path)
-        details = filesystem.info(path)
+        with plainly_told(url):
+            details = filesystem.info(path)
         if details["size"] is None:
             raise UserError(f"{url}: its server does not tell its size; copy the dataset to a local disk")
         size = int(details["size"])
         version = [str(details[field]) for field in _VERSION_FIELDS if field in details]
         name = _copy_name(url, size, version)
         try:
-            copy = self._cache.fetched(name, size, lambda local: filesystem.get_file(path, str(local)), origin=url)
-        except FileNotFoundError:
+            copy = self._cache.fetched(name, size, lambda local: fetch_file(filesystem, path, str(local)), origin=url)
+        except (FileNotFoundError, StoreError):
             raise
         except OSError as error:
             reason = error.strerror or error

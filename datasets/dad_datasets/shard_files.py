@@ -12,6 +12,8 @@ from dad_datasets.folder import LocalFolder, open_folder
 from dad_datasets.layout import shard_name
 from dad_datasets.mapped_files import MappedFiles
 from dad_datasets.shard_cache import CachedFiles
+from dad_datasets.shard_reader import check_member_size
+from dad_datasets.store_errors import StoreError
 
 
 class ShardFiles:
@@ -34,10 +36,13 @@ class ShardFiles:
     def read(self, unit: str, offset: int, length: int) -> bytes:
         """A member's content. UserError where the shard is missing, ends before the member, or cannot be fetched."""
         name = shard_name(unit)
+        check_member_size(length, f"{self._url}/{name}: the member at byte {offset:,}")
         try:
             content = self._files.read(f"{self._root}/{name}", max(offset, 0), length)
         except FileNotFoundError:
             raise UserError(f"{self._url}/{name}: the shard is missing") from None
+        except StoreError as error:
+            raise UserError(str(error)) from None
         except OSError as error:
             raise UserError(f"{self._url}/{name}: cannot be read: {error.strerror or error}") from None
         if len(content) != length or offset < 0:

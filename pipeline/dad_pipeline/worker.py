@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from dad_datasets.errors import UserError
 from dad_datasets.folder import open_folder
+from dad_datasets.lease import under_lease
 from dad_datasets.sources import WorkUnit, open_source
 from dad_pipeline.models import Models, configure_torch, load_models, num_cores, told_of_memory
 from dad_pipeline.recipe import Recipe
@@ -32,6 +33,8 @@ class WorkerSettings:
     fingerprint: str
     source_identity: str
     weights: dict[str, str]
+    lease: str
+    """What shows a remote `out` that the worker may write there; empty where nothing asks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ class Worker:
             recipe=settings.recipe,
             source=source,
             models=models,
-            folder=open_folder(settings.out),
+            folder=under_lease(open_folder(settings.out), settings.lease),
             fingerprint=settings.fingerprint,
             pool=self._pool,
             model_lock=threading.Lock(),

@@ -13,7 +13,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from dad_datasets.errors import UserError
-from dad_datasets.folder import TEMPORARY_PREFIX, Folder, LocalFolder, RemoteFolder, open_folder, require_writable
+from dad_datasets.folder import TEMPORARY_PREFIX, Folder, LocalFolder, open_folder, require_writable
+from dad_datasets.remote_folder import RemoteFolder
 
 
 @pytest.fixture(params=["local", "memory"])
