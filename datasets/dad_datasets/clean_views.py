@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from PIL import Image
+
 from dad_datasets.decoding import UndecodableImageError, decode_image
 from dad_datasets.errors import UserError
+from dad_datasets.index import view_in
 from dad_datasets.manifest import Manifest
 from dad_datasets.record import pixels_sha256
 from dad_datasets.settings import build_settings
@@ -31,8 +34,10 @@ class CleanViews:
     def _replayed(self, unit: str, rows: Sequence[Mapping[str, Any]]) -> list[Canvas]:
         wanted = {row["source_key"] for row in rows}
         source, work = self._find(unit)
-        images = {}
+        images: dict[str, Image.Image] = {}
         for sample in source.read(work):
+            if len(images) == len(wanted):
+                break
             if sample.source_key in wanted:
                 try:
                     images[sample.source_key] = decode_image(sample.image)
@@ -50,8 +55,7 @@ class CleanViews:
 
     def _view(self, row: Mapping[str, Any]) -> View:
         views = self._manifest.recipe["views"]
-        box = (row["box_left"], row["box_top"], row["box_right"], row["box_bottom"])
-        return View(index=row["view"], box=box, size=views["size"], resize=views["resize"], flip=row["flip"])
+        return view_in(row, size=views["size"], resize=views["resize"])
 
     def _find(self, unit: str) -> tuple[CleanSource, WorkUnit]:
         recipe = self._manifest.recipe

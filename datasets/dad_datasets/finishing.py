@@ -1,4 +1,4 @@
-"""What is written once, when every unit is there: the shard table, the manifest's totals, the data card."""
+"""What is written once, when every unit is there: shard table, data card, report and the manifest's totals."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from dad_datasets.data_card import write_data_card, write_timm_info
 from dad_datasets.folder import Folder
 from dad_datasets.index import read_index, read_summary
 from dad_datasets.manifest import Manifest, write_manifest
+from dad_datasets.reporting.dataset_figures import gather_figures
+from dad_datasets.reporting.dataset_page import write_report
 from dad_datasets.shard_table import write_shard_table
 
 
 def finish_dataset(folder: Folder, manifest: Manifest, units: Sequence[str]) -> Manifest:
-    """Write shards.parquet, the data card and, last, the finished manifest. `units` are in the order of the source."""
+    """Write shards.parquet, the data card, the report and, last, the finished manifest.
+
+    `units` are in the order of the source.
+    """
     summaries = [read_summary(folder, unit) for unit in units]
     write_shard_table(folder, summaries)
     clean, samples = CleanHash(), 0
@@ -28,7 +33,10 @@ def finish_dataset(folder: Folder, manifest: Manifest, units: Sequence[str]) -> 
     totals = {"shards": len(units), "samples": samples, "clean_sha256": clean.hexdigest()}
     finished = manifest.model_copy(update={"state": "finished", **totals})
     if manifest.kind == "adversarial":
-        write_data_card(folder, finished)
+        figures = gather_figures(folder, units)
+        columns = read_index(folder, units[0]).column_names if units else []
+        write_data_card(folder, finished, figures.summary, columns=columns)
+        write_report(folder, finished, figures)
         if any(summary.tar_bytes for summary in summaries):
             write_timm_info(folder, summaries)
     write_manifest(folder, finished)

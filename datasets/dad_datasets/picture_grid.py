@@ -27,10 +27,10 @@ class GridRow:
     adversarial: Canvas
 
 
-def amplified_difference(adversarial: Canvas, reference: Canvas) -> Canvas:
-    """AMPLIFICATION times (adversarial - reference) round mid-grey: grey means no change."""
+def amplified_difference(adversarial: Canvas, reference: Canvas, times: int = AMPLIFICATION) -> Canvas:
+    """`times` (adversarial - reference) round mid-grey: grey means no change."""
     difference = adversarial.astype(np.int16) - reference.astype(np.int16)
-    amplified: npt.NDArray[np.uint8] = np.clip(128 + AMPLIFICATION * difference, 0, 255).astype(np.uint8)
+    amplified: npt.NDArray[np.uint8] = np.clip(128 + times * difference, 0, 255).astype(np.uint8)
     return amplified
 
 

@@ -11,12 +11,12 @@ from PIL import features
 from dad_datasets.layout import FORMAT_VERSION
 from dad_datasets.manifest import Manifest
 from dad_pipeline.models import Models, num_cores, resolve_device
-from dad_pipeline.recipe import Recipe
+from dad_pipeline.recipe import ComputeSettings, Recipe
 
 PATH_FIELDS = frozenset({"path", "checkpoint", "pretrained", "config", "head"})
 """Where a file lies changes nothing; what is in it stands in the hashes of weights and source."""
 
-NOT_RESULT_FIELDS = frozenset({"check", "max_failure_rate", "max_retries"})
+NOT_RESULT_FIELDS = frozenset({"card", "check", "max_failure_rate", "max_retries"})
 
 LIBRARIES = (
     "discrete-adversarial-distillation",
@@ -33,7 +33,11 @@ LIBRARIES = (
 def resolve(recipe: Recipe, existing: Manifest | None) -> Recipe:
     """The recipe without `auto`: what a run in the same directory settled on before, or what this machine offers."""
     settled: Mapping[str, Any] = existing.fingerprinted.get("recipe", {}).get("compute", {}) if existing else {}
-    compute = recipe.compute
+    return recipe.model_copy(update={"compute": settle(recipe.compute, settled)})
+
+
+def settle(compute: ComputeSettings, settled: Mapping[str, Any]) -> ComputeSettings:
+    """`compute` without `auto`: what stands in `settled`, or what this machine offers."""
     device: str = compute.device
     if device == "auto":
         device = settled.get("device") or resolve_device("auto").type
@@ -41,8 +45,7 @@ def resolve(recipe: Recipe, existing: Manifest | None) -> Recipe:
     if threads == "auto":
         threads = settled.get("threads") or num_cores()
     # Validated again: a manifest may have been edited.
-    fixed = type(compute).model_validate(compute.model_dump() | {"device": device, "threads": threads})
-    return recipe.model_copy(update={"compute": fixed})
+    return type(compute).model_validate(compute.model_dump() | {"device": device, "threads": threads})
 
 
 def fingerprinted_fields(
@@ -52,7 +55,7 @@ def fingerprinted_fields(
     dumped = {k: v for k, v in recipe.model_dump(mode="json").items() if k not in NOT_RESULT_FIELDS}
     return {
         "format_version": FORMAT_VERSION,
-        "recipe": _without_paths(dumped),
+        "recipe": without_paths(dumped),
         "weights": models.weights(),
         "architectures": models.architectures(),
         "preprocessing": models.teacher.preprocessing,  # the filter and size that a model's own config gave
@@ -77,9 +80,10 @@ def _is_path(key: str, value: object) -> bool:
     return key in PATH_FIELDS or (key == "architecture" and isinstance(value, str) and value.endswith(".json"))
 
 
-def _without_paths(value: Any) -> Any:
+def without_paths(value: Any) -> Any:
+    """A recipe's JSON without its fields that say where files lie."""
     if isinstance(value, dict):
-        return {key: _without_paths(item) for key, item in value.items() if not _is_path(key, item)}
+        return {key: without_paths(item) for key, item in value.items() if not _is_path(key, item)}
     if isinstance(value, list):
-        return [_without_paths(item) for item in value]
+        return [without_paths(item) for item in value]
     return value

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from dad_datasets.card_settings import CardSettings
 from dad_datasets.image_codec import ImageFormat
 from dad_datasets.settings import Settings
 from dad_datasets.sources import SourceSettings
@@ -106,6 +107,9 @@ class Recipe(Settings):
     )
     max_failure_rate: float = Field(0.01, ge=0, le=1, description="Share of views that may fail before the run stops.")
     max_retries: int = Field(2, ge=0, le=100, description="How often a unit is tried again after its worker died.")
+    card: CardSettings = Field(
+        CardSettings(), description="Names and licences for the data card and the report; it changes no shard."
+    )
     max_image_pixels: int = Field(178_956_970, ge=1, description="Larger images are refused as decompression bombs.")
 
     @model_validator(mode="after")

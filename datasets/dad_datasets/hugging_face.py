@@ -1,0 +1,98 @@
+"""The YAML by which Hugging Face `datasets` loads a finished folder: which files, and what their members are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import fields
+from typing import Any
+
+from dad_datasets.card_settings import CardSettings
+from dad_datasets.layout import SHARDS
+from dad_datasets.manifest import Manifest
+from dad_datasets.record import Measurements
+from dad_datasets.views import View
+
+MOST_CLASS_NAMES = 5000
+"""With more of them the labels are plain numbers: the header must stay small."""
+
+UNKNOWN_LICENSE = "unknown"
+"""As Hugging Face writes it."""
+
+Feature = dict[str, Any]
+
+_MATRICES = {"teacher": "float16", "teacher_ids": "uint16", "teacher_rest": "float32", "codes": "uint16"}
+_TYPES = {"int": "int64", "float": "float64", "bool": "bool"}
+
+
+def yaml_header(manifest: Manifest, card: CardSettings, *, num_records: int, columns: Collection[str]) -> Feature:
+    """The header of the data card. `columns` are those of the indexes, which say what members the shards have."""
+    header: Feature = {
+        "license": card.license or UNKNOWN_LICENSE,
+        "task_categories": ["image-classification"],
+        "tags": ["webdataset", "adversarial", "knowledge-distillation"],
+        "size_categories": [size_category(num_records)],
+    }
+    if card.pretty_name is not None:
+        header = {"pretty_name": card.pretty_name, **header}
+    if "image_offset" in columns:
+        data_files = [{"split": "train", "path": f"{SHARDS}/*.tar"}]
+        header["configs"] = [{"config_name": "default", "data_files": data_files}]
+        header["dataset_info"] = {"config_name": "default", "features": features(manifest, columns)}
+    return header
+
+
+def features(manifest: Manifest, columns: Collection[str]) -> list[Feature]:
+    """The members of a record and their types: without them labels would have no names, and types would be guessed."""
+    members: list[Feature] = [
+        {"name": manifest.recipe["store"]["image"], "dtype": "image"},
+        {"name": "cls", "dtype": _label(manifest)},
+        *(
+            {"name": f"{stem}.npy", "list": {"list": kind}}
+            for stem, kind in _MATRICES.items()
+            if f"{stem}_offset" in columns
+        ),
+    ]
+    if "clean_offset" in columns:
+        members.append({"name": "clean.webp", "dtype": "image"})
+    return [
+        *members,
+        {"name": "json", "struct": _document()},
+        {"name": "__key__", "dtype": "string"},
+        {"name": "__url__", "dtype": "string"},
+    ]
+
+
+def size_category(num_records: int) -> str:
+    """The range of Hugging Face's list that holds a number of records."""
+    ends = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
+    above = [end for place, end in enumerate(ends) if num_records >= 10 ** (place + 3)]
+    if not above:
+        return "n<1K"
+    return "n>1T" if len(above) == len(ends) else f"{above[-1]}<n<{ends[len(above)]}"
+
+
+def _label(manifest: Manifest) -> str | Feature:
+    names = manifest.class_names
+    # The library takes names only where no two are equal; ImageNet's have two cranes.
+    if names is None or len(set(names)) < len(names) or len(names) > MOST_CLASS_NAMES:
+        return "int64"
+    return {"class_label": {"names": {str(label): name for label, name in enumerate(names)}}}
+
+
+def _document() -> list[Feature]:
+    """What `dad_datasets.record.json_bytes` writes."""
+    view: list[Feature] = [
+        {"name": field.name, "list": "int64"}
+        if field.name == "box"
+        else {"name": field.name, "dtype": _TYPES.get(str(field.type), "string")}
+        for field in fields(View)
+    ]
+    measured = [{"name": field.name, "dtype": _TYPES[str(field.type)]} for field in fields(Measurements)]
+    return [
+        {"name": "source_key", "dtype": "string"},
+        {"name": "source_shard", "dtype": "string"},
+        {"name": "label", "dtype": "int64"},
+        {"name": "view", "struct": view},
+        *({"name": f"{what}_sha256", "dtype": "string"} for what in ("source", "canvas", "image")),
+        {"name": "measurements", "struct": measured},
+    ]

@@ -1,0 +1,1 @@
+"""`dad report`: a dataset, a training run or a sweep as one HTML page that needs nothing else."""
