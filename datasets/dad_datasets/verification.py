@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tarfile
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import IO, Any
 
 from dad_datasets.clean_hash import CleanHash
 from dad_datasets.errors import UserError
@@ -47,7 +47,7 @@ def _quantizer_problems(folder: Folder, manifest: Manifest) -> Iterator[str]:
         yield "manifest.json: a codes-only set must name the files of its quantizer"
     for name, expected in manifest.quantizer_files.items():
         try:
-            actual = _sha256(folder, name)
+            actual = file_sha256(folder, name)
         except FileNotFoundError:
             yield f"{name}: the quantizer's file is missing"
             continue
@@ -95,35 +95,41 @@ def _unit_problems(folder: Folder, manifest: Manifest, summary: ShardSummary) ->
     if manifest.recipe["store"]["image"] == "none":
         return
     with open_shard(folder, summary.unit) as shard:
-        if _sha256(folder, shard_name(summary.unit)) != summary.tar_sha256:
+        if file_sha256(folder, shard_name(summary.unit)) != summary.tar_sha256:
             yield f"{shard_name(summary.unit)}: its bytes are not those that were written (sha256 differs)"
             return  # every member would only repeat it
-        for row in rows:
-            if row["status"] == "ok":
-                yield from _record_problems(folder, summary.unit, shard, row)
+        with folder.open(shard_name(summary.unit)) as headers:  # opened once: on an object store it costs a request
+            for row in rows:
+                if row["status"] == "ok":
+                    yield from _record_problems(headers, summary.unit, shard, row)
 
 
-def _record_problems(folder: Folder, unit: str, shard: ShardReader, row: Mapping[str, Any]) -> Iterator[str]:
+def _record_problems(headers: IO[bytes], unit: str, shard: ShardReader, row: Mapping[str, Any]) -> Iterator[str]:
     where = f"{shard_name(unit)}: {row['key']}"
-    stems = [name.removesuffix("_offset") for name in row if name.endswith("_offset")]
-    with folder.open(shard_name(unit)) as stream:
-        for stem in stems:
-            stream.seek(row[f"{stem}_offset"] - tarfile.BLOCKSIZE)
-            try:
-                header = tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), "ascii", "strict")
-            except tarfile.HeaderError:
-                yield f"{where}: no tar member starts where the index says that its {stem} does"
-                return
-            if not header.name.startswith(f"{row['key']}.") or header.size != row[f"{stem}_length"]:
-                yield f"{where}: the tar holds {header.name} where the index says that its {stem} is"
-                return
+    if misplaced := misplaced_member(headers, row):
+        yield f"{where}: {misplaced}"
+        return
     if shard.member(row, "cls") != str(row["label"]).encode():
         yield f"{where}: its .cls is not the index's label"
     if pixels_sha256(shard.canvas(row)) != row["image_sha256"]:
         yield f"{where}: its pixels are not those that the index's hash was taken of"
 
 
-def _sha256(folder: Folder, name: str) -> str:
+def misplaced_member(headers: IO[bytes], row: Mapping[str, Any]) -> str:
+    """What is wrong with the first member of a record that does not stand in its tar where its row says; or nothing."""
+    for stem in [column.removesuffix("_offset") for column in row if column.endswith("_offset")]:
+        headers.seek(row[f"{stem}_offset"] - tarfile.BLOCKSIZE)
+        try:
+            header = tarfile.TarInfo.frombuf(headers.read(tarfile.BLOCKSIZE), "ascii", "strict")
+        except tarfile.HeaderError:
+            return f"no tar member starts where the index says that its {stem} does"
+        if not header.name.startswith(f"{row['key']}.") or header.size != row[f"{stem}_length"]:
+            return f"the tar holds {header.name} where the index says that its {stem} is"
+    return ""
+
+
+def file_sha256(folder: Folder, name: str) -> str:
+    """Hex digest of a file's bytes. FileNotFoundError where there is none."""
     digest = hashlib.sha256()
     with folder.open(name) as stream:
         while chunk := stream.read(CHUNK_BYTES):

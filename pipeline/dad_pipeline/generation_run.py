@@ -15,7 +15,7 @@ from dad_datasets.finishing import finish_dataset
 from dad_datasets.folder import Folder, open_folder, require_writable
 from dad_datasets.index import read_summary
 from dad_datasets.layout import QUANTIZER, index_name
-from dad_datasets.lease import only_writer
+from dad_datasets.lease import lease_token, only_writer
 from dad_datasets.manifest import Manifest, require_same_run, write_manifest
 from dad_datasets.preparing import refuse_out_inside_source
 from dad_datasets.sources import WorkUnit
@@ -129,6 +129,7 @@ def _drive(
         fingerprint=plan.manifest.fingerprint,
         source_identity=plan.source_identity,
         weights=plan.manifest.fingerprinted["weights"],
+        lease=lease_token(folder),
     )
     views = sum(unit.count for unit in missing) * len(plan.recipe.views.attacked)
     with (

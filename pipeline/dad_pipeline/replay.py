@@ -94,7 +94,7 @@ def _compare(folder: Folder, unit: WorkUnit, recipe: Recipe, views: Iterator[Adv
     for view in views:
         key = view.source.provenance.key
         row = table.filter(pc.equal(table["key"], key)).to_pylist()[0]
-        computed = compress_for(view.logits, recipe).values
+        computed = compress_for(view.logits, recipe.store.logits).values
         logits: npt.NDArray[Any]
         codes: npt.NDArray[Any] | None = None
         if codes_only:

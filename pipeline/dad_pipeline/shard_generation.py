@@ -10,6 +10,8 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+
 from dad_datasets.folder import Folder
 from dad_datasets.index import Row, ShardSummary, span_cells, write_index
 from dad_datasets.layout import index_name, shard_name
@@ -70,21 +72,46 @@ class GenerationContext:
 
 
 def generate_unit(unit: WorkUnit, context: GenerationContext) -> UnitReport:
-    """Make and publish one shard: tar first, then the index, whose presence says that both are whole."""
-    times = StageTimes()
+    """Make and publish one shard."""
+    recipe, times = context.recipe, StageTimes()
+    return publish_unit(
+        unit.name,
+        lambda tar: _rows(unit, context, tar, times),
+        folder=context.folder,
+        fingerprint=context.fingerprint,
+        schema=schema_of(recipe),
+        num_rows=unit.count * len(recipe.views.attacked),
+        has_tar=recipe.store.image != "none",
+        times=times,
+    )
+
+
+def publish_unit(
+    unit: str,
+    make_rows: Callable[[TarWriter | None], Iterator[tuple[int, Row]]],
+    *,
+    folder: Folder,
+    fingerprint: str,
+    schema: pa.Schema,
+    num_rows: int,
+    has_tar: bool,
+    times: StageTimes,
+) -> UnitReport:
+    """Publish a tar, then its index, whose presence says that both are whole.
+
+    `make_rows` writes members to the tar (None without one) and gives every row with its position.
+    """
     rows: dict[int, Row] = {}
-    folder, recipe = context.folder, context.recipe
-    has_tar = recipe.store.image != "none"
-    with folder.publish(shard_name(unit.name)) if has_tar else nullcontext() as stream:
+    with folder.publish(shard_name(unit)) if has_tar else nullcontext() as stream:
         tar = TarWriter(stream) if stream is not None else None
-        rows.update(_rows(unit, context, tar, times))
+        rows.update(make_rows(tar))
         tar_sha256 = tar.finish() if tar is not None else ""
-    assert len(rows) == unit.count * len(recipe.views.attacked), "every input view has its row"
+    assert len(rows) == num_rows, "every input view has its row"
     ordered = [rows[position] for position in sorted(rows)]
     status = Counter(row["status"] for row in ordered)
     summary = ShardSummary(
-        unit=unit.name,
-        fingerprint=context.fingerprint,
+        unit=unit,
+        fingerprint=fingerprint,
         tar_sha256=tar_sha256,
         tar_bytes=tar.size_bytes if tar is not None else 0,
         rows=len(ordered),
@@ -92,15 +119,15 @@ def generate_unit(unit: WorkUnit, context: GenerationContext) -> UnitReport:
         clean_only=status["clean_only"],
         failed=status["failed"],
     )
-    with times.measure("write"), folder.publish(index_name(unit.name)) as stream:
-        write_index(stream, ordered, schema_of(recipe), summary)
+    with times.measure("write"), folder.publish(index_name(unit)) as stream:
+        write_index(stream, ordered, schema, summary)
     return UnitReport(
-        unit=unit.name,
+        unit=unit,
         rows=len(ordered),
         failed=summary.failed,
         reasons=dict(Counter(row["reason"] for row in ordered if row["status"] == "failed")),
         tar_bytes=summary.tar_bytes,
-        index_bytes=folder.size(index_name(unit.name)),
+        index_bytes=folder.size(index_name(unit)),
         seconds=times.seconds,
     )
 
@@ -135,8 +162,8 @@ def _rows(
             results = compute_batch(batch, recipe, models, pool)
         context.on_views(batch.num_views)
         previous, encoding = encoding, [pool.submit(_encode, result, recipe, times) for result in results]
-        yield from _written(previous, tar, times)
-    yield from _written(encoding, tar, times)
+        yield from written_views(previous, tar, times)
+    yield from written_views(encoding, tar, times)
     for failure in views.failed:
         yield failure.position, failed_row(failure.provenance, failure.view_index, failure.reason)
 
@@ -146,9 +173,10 @@ def _encode(result: AdversarialView | CleanScored | Unusable, recipe: Recipe, ti
         return encode_view(result, recipe)
 
 
-def _written(
+def written_views(
     encoding: list[Future[EncodedView]], tar: TarWriter | None, times: StageTimes
 ) -> Iterator[tuple[int, Row]]:
+    """Wait for each view and write its members; its row, with where they stand, and its position."""
     for future in encoding:
         encoded = future.result()
         spans: dict[str, Span] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from dad_datasets.image_codec import encode_canvas
 from dad_datasets.index import Row, index_schema, inline_logits, record_row, view_cells
 from dad_datasets.record import Logits, Provenance, Record, compress_logits, members_of, pixels_sha256
 from dad_pipeline.adversarial_views import AdversarialView, CleanScored, Unusable
-from dad_pipeline.recipe import Recipe
+from dad_pipeline.recipe import Recipe, TopKLogits
 
 
 def member_extensions(recipe: Recipe) -> tuple[str, ...]:
@@ -80,15 +81,14 @@ def _record(view: AdversarialView, recipe: Recipe) -> Record:
         image_sha256=pixels_sha256(view.canvas),
         codes=view.codes if store.codes else None,
         clean=encode_canvas(view.source.canvas, "webp") if store.clean else None,
-        logits=compress_for(view.logits, recipe),
+        logits=compress_for(view.logits, store.logits),
         measurements=view.measurements(),
         teacher_vqgan_top1=view.teacher_vqgan_top1,
     )
 
 
-def compress_for(logits: npt.NDArray[np.float32], recipe: Recipe) -> Logits:
-    """Logits [n, C] in the form that the recipe stores."""
-    kept = recipe.store.logits
+def compress_for(logits: npt.NDArray[np.float32], kept: Literal["full"] | TopKLogits) -> Logits:
+    """Logits [n, C] in the form that a recipe stores."""
     if kept == "full":
         return compress_logits(logits, top_k=None, temperatures=())
     return compress_logits(logits, top_k=kept.top_k, temperatures=kept.temperatures)
@@ -99,7 +99,7 @@ def _clean_only_row(scored: CleanScored, recipe: Recipe) -> Row:
     return {
         **asdict(source.provenance),
         **view_cells(source.view),
-        **inline_logits(compress_for(scored.logits, recipe)),
+        **inline_logits(compress_for(scored.logits, recipe.store.logits)),
         "status": "clean_only",
         "reason": "",
         "canvas_sha256": source.canvas_sha256,

@@ -71,7 +71,9 @@ def tiny_recipe(images: Path, quantizer: Path) -> RawRecipe:
     }
 
 
-def run_recipe(raw: RawRecipe, out: Path, make_runner: Callable[[Models], Runner] = InlineRunner) -> tuple[bool, str]:
+def run_recipe(
+    raw: RawRecipe, out: Path | str, make_runner: Callable[[Models], Runner] = InlineRunner
+) -> tuple[bool, str]:
     """Whether every unit was finished, and what the user saw."""
     screen = io.StringIO()
     console = Console(file=screen, width=200)

@@ -13,6 +13,7 @@ from dad_datasets.shard_files import ShardFiles
 from dad_datasets.sources import CleanSource, SourceSettings, open_source
 from dad_trainer.reading.clean_agreement import check_classes, check_same_images
 from dad_trainer.reading.clean_keys import without_missing
+from dad_trainer.reading.other_teacher import open_teacher
 from dad_trainer.reading.pairs import Pairs
 from dad_trainer.reading.record_reading import RecordChoice, read_records
 from dad_trainer.reading.replayed_views import ReplayedViews
@@ -25,6 +26,7 @@ def open_pairs(
     *,
     clean: str | SourceSettings | None = None,
     where: str | None = None,
+    teacher: str | None = None,
     temperature: float | None = None,
     clean_images: bool = True,
     adversarial_images: bool = True,
@@ -39,6 +41,8 @@ def open_pairs(
     clean: the source of the clean images. None: the shards' own canvases where they hold them, else the source that
         the dataset was made from.
     where: keeps some views, such as "teacher_adv_top1 == label and codes_changed_by_attack > 0.05".
+    teacher: labels of `dad label` by their name, whose logits take the place of the dataset's own. The columns
+        teacher_clean_top1, teacher_adv_top1 and their confidences are then this teacher's, in `where`, too.
     temperature: that of the loss; needed to read top-k logits, whose rest was stored for some temperatures alone.
     clean_images, adversarial_images: False where these are not wanted. Without clean images no source is opened, and
         clean-only views are left out; without adversarial ones no view is `attacked`, and codes-only sets will do.
@@ -58,9 +62,14 @@ def open_pairs(
     if not clean_images and not adversarial_images:
         raise UserError("clean_images, adversarial_images: both are False; at least one must be wanted")
     files = ShardFiles(folder.url, cache, cache_bytes)
-    teacher = TeacherRows(files, form, temperature=temperature)
+    other = None if teacher is None else open_teacher(folder, manifest, form, teacher)
+    if other is None:
+        teacher_rows = TeacherRows(files, form, temperature=temperature)
+    else:
+        labels = ShardFiles(other.folder.url, cache, cache_bytes)
+        teacher_rows = TeacherRows(labels, other.form, temperature=temperature)
     choice = RecordChoice(where=where, clean_images=clean_images, adversarial_images=adversarial_images)
-    records = read_records(folder, manifest, form, choice)
+    records = read_records(folder, manifest, form, choice, other)
     replayed = None
     if clean_images and (clean is not None or not records.has("clean").all()):
         source, name = _open_clean(clean, manifest, folder.url, cache, cache_bytes)
@@ -76,7 +85,8 @@ def open_pairs(
         records=records,
         files=files,
         replayed=replayed,
-        teacher=teacher,
+        teacher=teacher_rows,
+        labels=None if other is None else (other.name, other.manifest.fingerprint),
         prefer_stored=clean is None,
     )
     if replayed is not None:

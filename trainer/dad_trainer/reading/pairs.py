@@ -36,9 +36,13 @@ class Pairs(Dataset[Sample]):
         files: ShardFiles,
         replayed: ReplayedViews | None,
         teacher: TeacherRows,
+        labels: tuple[str, str] | None,
         prefer_stored: bool,
     ) -> None:
-        """Clean canvases are read from the shards where those hold them and `prefer_stored`, else from `replayed`."""
+        """`labels` are the name and the fingerprint of those that `teacher` reads in place of the set's own logits.
+
+        Clean canvases are read from the shards where those hold them and `prefer_stored`, else from `replayed`.
+        """
         self.url = url
         self.manifest = manifest
         self.size = size
@@ -47,7 +51,23 @@ class Pairs(Dataset[Sample]):
         self._files = files
         self._replayed = replayed
         self._teacher = teacher
+        self._labels = labels
         self._clean_is_stored = records.has("clean") & prefer_stored
+
+    @property
+    def title(self) -> str:
+        """The set by its place, and by its labels where these take the place of its own logits."""
+        return self.url if self._labels is None else f"{self.url} (teacher {self._labels[0]})"
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what is read: of the labels, which depends on the set's, where there are any."""
+        return self.manifest.fingerprint if self._labels is None else self._labels[1]
+
+    @property
+    def top_k(self) -> int | None:
+        """How many logits of each row are stored; None: all."""
+        return self._teacher.top_k
 
     @property
     def num_classes(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from dad_datasets.layout import MANIFEST, SHARD_TABLE, shard_name
 from dad_datasets.manifest import Manifest
 from dad_datasets.shard_table import read_shard_table
 from dad_datasets.summary import finished_units
+from dad_trainer.reading.other_teacher import OtherTeacher
 from dad_trainer.reading.record_table import ABSENT, LOGITS, MEMBERS, RecordCounts, RecordTable
 from dad_trainer.reading.stored_form import StoredForm
 from dad_trainer.reading.where import columns_of, keep
@@ -46,21 +46,25 @@ class RecordChoice:
         return chosen if self.where is None else chosen & keep(self.where, rows)
 
 
-def read_records(folder: Folder, manifest: Manifest, form: StoredForm, choice: RecordChoice) -> RecordTable:
+def read_records(
+    folder: Folder, manifest: Manifest, form: StoredForm, choice: RecordChoice, teacher: OtherTeacher | None = None
+) -> RecordTable:
     """The records of an adversarial dataset. UserError where there is none, or a shard is not as it was written.
 
-    Every index is read once, and of each shard it is asked whether it is there with all its bytes.
+    Every index is read once, and of each shard it is asked whether it is there with all its bytes. `teacher`'s logits
+    and figures take the place of the dataset's own, before `choice` is made; views that it failed on have failed.
     """
     summaries = _shards_of(folder, manifest)
     schema = read_index(folder, summaries[0].unit).schema
     if choice.where is not None:
         keep(choice.where, schema.empty_table())  # names and kinds, before a million rows are read
-    columns = _columns(schema.names, choice)
+    columns = _columns(schema.names, choice, own_logits=teacher is None)
     with ThreadPoolExecutor(THREADS) as pool:
-        read = partial(_read_unit, folder, fingerprint=manifest.fingerprint, columns=columns, choice=choice)
-        tables = list(pool.map(read, summaries))
+        unit = _UnitReading(folder, manifest.fingerprint, columns, choice, teacher)
+        units = list(pool.map(unit.read, summaries))
+    tables = [table for table, _ in units]
     rows = pa.concat_tables(tables)
-    num_rows, failed = sum(s.rows for s in summaries), sum(s.failed for s in summaries)
+    num_rows, failed = sum(s.rows for s in summaries), sum(failed for _, failed in units)
     counts = RecordCounts(rows=num_rows, failed=failed, excluded=num_rows - failed - len(rows))
     if counts.kept == 0:
         asked = "" if choice.where is None else f' by where "{choice.where}"'
@@ -69,7 +73,7 @@ def read_records(folder: Folder, manifest: Manifest, form: StoredForm, choice: R
             f"{counts.excluded:,} are left out{asked}"
         )
     shards = np.repeat(np.arange(len(tables), dtype=np.int32), [len(table) for table in tables])
-    inline_places, inline = _inline(rows, form.row_widths)
+    inline_places, inline = _inline(rows, (teacher.form if teacher else form).row_widths)
     keys = rows["source_key"].cast(pa.large_string()).combine_chunks().dictionary_encode()
     return RecordTable(
         counts=counts,
@@ -104,28 +108,39 @@ def _shards_of(folder: Folder, manifest: Manifest) -> list[ShardSummary]:
     return summaries
 
 
-def _columns(stored: Sequence[str], choice: RecordChoice) -> list[str]:
-    spans = [f"{member}_{part}" for member in MEMBERS for part in ("offset", "length")]
-    optional = [name for name in (*spans, *LOGITS) if name in stored]
+def _columns(stored: Sequence[str], choice: RecordChoice, *, own_logits: bool) -> list[str]:
+    members = [member for member in MEMBERS if own_logits or member not in LOGITS]
+    spans = [f"{member}_{part}" for member in members for part in ("offset", "length")]
+    optional = [name for name in (*spans, *(LOGITS if own_logits else ())) if name in stored]
     asked = () if choice.where is None else columns_of(choice.where)
     return list(dict.fromkeys((*_COLUMNS, *optional, *asked)))
 
 
-def _read_unit(
-    folder: Folder, summary: ShardSummary, *, fingerprint: str, columns: Sequence[str], choice: RecordChoice
-) -> pa.Table:
-    """The rows of one unit that are records."""
-    unit = summary.unit
-    stored, rows = read_summary_and_index(folder, unit, columns)
-    if stored != summary or summary.fingerprint != fingerprint:
-        raise UserError(
-            f"{folder.url}: unit {unit} is not of this run: its index has another fingerprint or other counts"
-        )
-    if len(rows) != summary.rows:
-        raise UserError(f"{folder.url}: the index of {unit} has {len(rows)} rows, not {summary.rows} as it says itself")
-    if summary.tar_sha256:
-        _check_tar(folder, summary)
-    return rows.filter(pa.array(choice.of(rows)))
+@dataclass(frozen=True)
+class _UnitReading:
+    """How every unit is read."""
+
+    folder: Folder
+    fingerprint: str
+    columns: Sequence[str]
+    choice: RecordChoice
+    teacher: OtherTeacher | None
+
+    def read(self, summary: ShardSummary) -> tuple[pa.Table, int]:
+        """The rows of one unit that are records, and how many of its views failed."""
+        unit, url = summary.unit, self.folder.url
+        stored, rows = read_summary_and_index(self.folder, unit, self.columns)
+        if stored != summary or summary.fingerprint != self.fingerprint:
+            raise UserError(f"{url}: unit {unit} is not of this run: its index has another fingerprint or other counts")
+        if len(rows) != summary.rows:
+            raise UserError(f"{url}: the index of {unit} has {len(rows)} rows, not {summary.rows} as it says itself")
+        if summary.tar_sha256:
+            _check_tar(self.folder, summary)
+        if self.teacher is not None:
+            labels, rows = self.teacher.in_place(unit, rows)
+            _check_tar(self.teacher.folder, labels)
+        failed = pc.sum(pc.equal(rows["status"], "failed")).as_py() or 0
+        return rows.filter(pa.array(self.choice.of(rows))), failed
 
 
 def _check_tar(folder: Folder, summary: ShardSummary) -> None:
@@ -152,5 +167,7 @@ def _inline(rows: pa.Table, widths: dict[str, int]) -> tuple[npt.NDArray[np.int3
             has = pc.is_valid(rows[name])
             places[has.to_numpy()] = np.arange(pc.sum(has).as_py() or 0, dtype=np.int32)
             cells = pc.list_flatten(pc.list_slice(rows[name].filter(has), 0, widths[name]))
+            if len(cells) != widths[name] * (pc.sum(has).as_py() or 0) or cells.null_count:
+                raise UserError(f"the column {name} of its indexes holds other than rows of {widths[name]} numbers")
             inline[name] = cells.to_numpy().reshape(-1, widths[name])
     return places, inline

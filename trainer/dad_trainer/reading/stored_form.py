@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from dad_datasets.decoding import MAX_PIXELS
 from dad_datasets.errors import UserError
@@ -48,17 +49,33 @@ def stored_form(manifest: Manifest, *, origin: str) -> StoredForm:
     store = recipe["store"]
     try:
         has_images = store["image"] != "none"
-        kept = None if store["logits"] == "full" else store["logits"]
-        top_k = None if kept is None else min(int(kept["top_k"]), manifest.num_classes)
-        temperatures = () if kept is None else tuple(float(value) for value in kept["temperatures"])
+        top_k, temperatures = _kept(store["logits"], manifest.num_classes)
+        max_pixels = int(recipe.get("max_image_pixels", MAX_PIXELS))
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{origin}: store is {store!r}; expected what `dad generate` writes there") from None
     return StoredForm(
         size=views.size,
         resize=views.resize,
-        max_pixels=recipe.get("max_image_pixels", MAX_PIXELS),
+        max_pixels=max_pixels,
         has_images=has_images,
         num_classes=manifest.num_classes,
         top_k=top_k,
         temperatures=temperatures,
     )
+
+
+def with_labels(form: StoredForm, logits: object, *, origin: str) -> StoredForm:
+    """`form` with the logits of labels, which keep of them what their recipe says; UserError where that is not ours."""
+    try:
+        top_k, temperatures = _kept(logits, form.num_classes)
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{origin}: logits is {logits!r}; expected what `dad label` writes there") from None
+    return replace(form, top_k=top_k, temperatures=temperatures)
+
+
+def _kept(logits: Any, num_classes: int) -> tuple[int | None, tuple[float, ...]]:
+    if logits == "full":
+        return None, ()
+    if int(logits["top_k"]) < 1:
+        raise ValueError
+    return min(int(logits["top_k"]), num_classes), tuple(float(value) for value in logits["temperatures"])

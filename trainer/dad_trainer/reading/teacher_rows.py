@@ -35,6 +35,10 @@ class TeacherRows:
         if form.top_k is not None and temperature is not None:
             self._rest_column = form.rest_column(temperature)
 
+    @property
+    def top_k(self) -> int | None:
+        return self._form.top_k
+
     def read(self, records: RecordTable, record: int) -> tuple[TeacherRow, TeacherRow | None]:
         """Of the clean view and of the stored adversarial pixels; None where the view was not attacked."""
         parts = {name: self._part(records, record, name) for name in self._form.row_widths}

@@ -33,6 +33,9 @@ class ShardSetSettings(Settings):
         None, description="Where the clean images are; by default in the shards, or where they were generated from."
     )
     where: str | None = Field(None, description="Which records to keep: an expression over the index's columns.")
+    teacher: str | None = Field(
+        None, description="Name of labels made by `dad label`, taken in place of the set's own logits."
+    )
     weight: float = Field(1.0, gt=0, le=1000, description="Visits to each clean image in an epoch.")
     views: int = Field(1, ge=1, le=1000, description="Stored views taken at a visit, each image's own in turn.")
     max_missing: float = Field(0.0, ge=0, le=1, description="Share of clean images that may be missing.")

@@ -27,7 +27,7 @@ def facts_of(recipe: TrainingRecipe, ingredients: Ingredients) -> dict[str, Any]
         "num_classes": first.num_classes,
         "class_names": None if first.class_names is None else list(first.class_names),
         "loss": recipe.loss.model_dump(mode="json"),
-        "shards": {pairs.url: pairs.manifest.fingerprint for pairs in ingredients.sets},
+        "shards": {pairs.title: pairs.fingerprint for pairs in ingredients.sets},
         "total_steps": ingredients.total_steps,
     }
 
@@ -55,9 +55,9 @@ def resume(
     document, _ = checkpoints.load_last()
     if document is None:
         return
-    for (url, now), there in zip(facts["shards"].items(), document["shards"].values(), strict=True):
+    for (title, now), there in zip(facts["shards"].items(), document["shards"].values(), strict=True):
         if now != there:
-            raise UserError(f"{url} is not the set of shards that this run was begun on: its fingerprint is another")
+            raise UserError(f"{title} is not the set of shards that this run was begun on: its fingerprint is another")
     state.restore(document)
     if not processes.leads:
         state.sums = StepSums.zero(processes.device)  # the checkpoint holds the sums of all processes together

@@ -36,7 +36,7 @@ def records_line(pairs: Pairs) -> str:
         "lack their clean image": counts.missing,
     }
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items() if count)
-    return f"{pairs.url}: {counts.kept:,} of {counts.rows:,} views{f' ({reasons})' if reasons else ''}"
+    return f"{pairs.title}: {counts.kept:,} of {counts.rows:,} views{f' ({reasons})' if reasons else ''}"
 
 
 def epoch_line(row: HistoryRow) -> str:

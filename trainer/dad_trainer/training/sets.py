@@ -18,6 +18,7 @@ def open_sets(recipe: TrainingRecipe) -> list[Pairs]:
             one.path,
             clean=one.clean,
             where=one.where,
+            teacher=one.teacher,
             temperature=recipe.loss.temperature if recipe.uses_stored_logits else None,
             clean_images=recipe.shown != "adversarial",
             adversarial_images=recipe.shown != "clean",
@@ -40,7 +41,9 @@ def require_alike(sets: Sequence[Pairs], *, logits: bool) -> None:
         if other.num_classes != first.num_classes:
             raise UserError(f"{other.url} has {other.num_classes} classes, {first.url} has {first.num_classes}")
         if logits and kept_logits(other) != kept_logits(first):
-            raise UserError(f"{other.url} stores {kept_logits(other)} of each view, {first.url} {kept_logits(first)}")
+            raise UserError(
+                f"{other.title} stores {kept_logits(other)} of each view, {first.title} {kept_logits(first)}"
+            )
         if other.class_names and first.class_names and other.class_names != first.class_names:
             pairs = enumerate(zip(other.class_names, first.class_names, strict=True))
             number, (there, here) = next((n, names) for n, names in pairs if names[0] != names[1])
@@ -49,5 +52,4 @@ def require_alike(sets: Sequence[Pairs], *, logits: bool) -> None:
 
 def kept_logits(pairs: Pairs) -> str:
     """How much of the teacher's answer a set stores, in words."""
-    logits = pairs.manifest.recipe["store"]["logits"]
-    return f"the {logits['top_k']} largest logits" if isinstance(logits, dict) else "all logits"
+    return "all logits" if pairs.top_k is None else f"the {pairs.top_k} largest logits"

@@ -1,0 +1,1 @@
+"""Codes-only sets turned into ordinary image sets on the reader's machine."""

@@ -1,0 +1,1 @@
+"""Another teacher's logits for a finished set, as sidecar shards."""
