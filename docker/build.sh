@@ -5,6 +5,7 @@
 #   docker/build.sh trainer                                   # one
 #   docker/build.sh --ca corporate-ca.pem --pip-config pip.conf    # behind a proxy or with another package index
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "$0")/.."
 . docker/engine.sh
 
@@ -31,9 +32,10 @@ while [ $# -gt 0 ]; do
         --engine) engine=$2 ;;
         --base) options+=(--build-arg "BASE=$2") ;;
         --ca | --pip-config)
-            [ -f "$2" ] || complain "$1 $2: no such file"
+            file=$(from_caller "$2")
+            [ -f "$file" ] || complain "$1 $2: no such file"
             id=${1#--}
-            options+=(--secret "id=${id%-config},src=$(realpath "$2")")
+            options+=(--secret "id=${id%-config},src=$file")
             ;;
         esac
         shift 2

@@ -1,5 +1,14 @@
 # shellcheck shell=bash
-# Sourced by build.sh and reproduce.sh: which container engine is here, and the images' names.
+# Sourced by build.sh and reproduce.sh, which set `caller`: which container engine is here, and other things both need.
+
+# A path on the command line starts where the caller is, whom the script has left for the repository's root.
+from_caller() {
+    : "${caller:?}"
+    case "$1" in
+    /*) echo "$1" ;;
+    *) echo "$caller/$1" ;;
+    esac
+}
 
 complain() {
     echo "error: $1" >&2

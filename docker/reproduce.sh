@@ -6,6 +6,7 @@
 #
 # The exit status is 0 where all figures agree, 1 where one differs or a step failed, 2 for a mistake on the command line.
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "$0")/.."
 . docker/engine.sh
 
@@ -45,9 +46,9 @@ while [ $# -gt 0 ]; do
         [ $# -ge 2 ] || complain "$1: a value is missing"
         case "$1" in
         --engine) engine=$2 ;;
-        --data) data=$2 && { [ -d "$2" ] || complain "--data $2: no such folder"; } ;;
-        --weights) weights=$2 && { [ -d "$2" ] || complain "--weights $2: no such folder"; } ;;
-        --out) out=$2 ;;
+        --data) data=$(from_caller "$2") && { [ -d "$data" ] || complain "--data $2: no such folder"; } ;;
+        --weights) weights=$(from_caller "$2") && { [ -d "$weights" ] || complain "--weights $2: no such folder"; } ;;
+        --out) out=$(from_caller "$2") ;;
         esac
         shift 2
         ;;
@@ -57,7 +58,7 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$name" ] || complain "which reproduction? $(names | paste -sd ' '), or a JSON file"
 case "$name" in
-*.json) expected=$name && name=$(basename "$name" .json) ;;
+*.json) expected=$(from_caller "$name") && name=$(basename "$name" .json) ;;
 *) expected=docker/expected/$name.json ;;
 esac
 [ -f "$expected" ] || complain "$name: no figures are committed for it; there are: $(names | paste -sd ' ')"

@@ -131,7 +131,8 @@ def test_scripts_are_clean(path: Path) -> None:
 def build(tmp_path: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], list[list[str]]]:
     """docker/build.sh with a fake engine, and the builds that it asked for."""
     engine = FakeDocker(tmp_path)
-    result = subprocess.run([DOCKER / "build.sh", *arguments], env=engine.environment(), capture_output=True, text=True)
+    command = [str(DOCKER / "build.sh"), *arguments]
+    result = subprocess.run(command, cwd=tmp_path, env=engine.environment(), capture_output=True, text=True)
     return result, engine.calls("build")
 
 
@@ -147,7 +148,7 @@ def test_both_images_are_built_with_the_project_s_version(tmp_path: Path) -> Non
 def test_certificates_and_settings_are_secrets_of_the_build(tmp_path: Path) -> None:
     for name in ("ca.pem", "pip.conf"):
         (tmp_path / name).write_text("x")
-    _, builds = build(tmp_path, "--ca", str(tmp_path / "ca.pem"), "--pip-config", str(tmp_path / "pip.conf"), "trainer")
+    _, builds = build(tmp_path, "--ca", "ca.pem", "--pip-config", str(tmp_path / "pip.conf"), "trainer")
     (call,) = builds
     secrets = {call[i + 1] for i, word in enumerate(call) if word == "--secret"}
     assert secrets == {f"id=ca,src={tmp_path}/ca.pem", f"id=pip,src={tmp_path}/pip.conf"}

@@ -53,8 +53,8 @@ def reproduce(folder: Path, figures: dict[str, float], *options: str, program: s
     (folder / "out" / "write.py").write_text(program)
     (folder / "small.json").write_text(json.dumps(content))
     docker = FakeDocker(folder)
-    command = [str(part) for part in (SCRIPT, folder / "small.json", "--out", folder / "out", *options)]
-    result = subprocess.run(command, env=docker.environment(), capture_output=True, text=True)
+    command = [str(SCRIPT), "small.json", "--out", "out", *options]
+    result = subprocess.run(command, cwd=folder, env=docker.environment(), capture_output=True, text=True)
     return Run(result.returncode, result.stdout, result.stderr, docker.calls("run"))
 
 
