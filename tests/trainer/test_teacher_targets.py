@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -56,7 +56,8 @@ def top_k_targets(logits: Tensor, k: int) -> TeacherTargets:
     """In float64, straight from the definition."""
     probabilities = torch.from_numpy(softmax(logits))
     kept, ids = probabilities.topk(k, dim=1)
-    return TeacherTargets(probabilities=kept, ids=ids, rest=1 - kept.sum(dim=1))
+    rest = probabilities.scatter(1, ids, 0.0).sum(dim=1)  # 1 - kept.sum() may round to less than 0
+    return TeacherTargets(probabilities=kept, ids=ids, rest=rest)
 
 
 def gradient(targets: TeacherTargets | MixedTargets, student: Tensor) -> Tensor:
@@ -140,6 +141,7 @@ def test_top_k_that_leaves_one_class_or_none_is_the_full_divergence(k: int) -> N
 
 
 @settings(max_examples=40, deadline=None)
+@example(seed=0, k=6, scale=47.0)
 @given(seed=st.integers(0, 10_000), k=st.integers(1, CLASSES), scale=st.floats(0.1, 50))
 def test_merging_classes_never_raises_the_divergence_nor_makes_it_negative(seed: int, k: int, scale: float) -> None:
     teacher, student = random_logits(seed, scale=scale), random_logits(seed + 1, scale=scale)
