@@ -13,8 +13,10 @@ from torch.nn import functional as F
 
 from dad_datasets.errors import UserError
 from dad_datasets.settings import build_settings
-from dad_trainer.losses import LossSettings, ce, dad, dad_concat, kd, one_hot
+from dad_trainer.losses import AdversarialTarget, LossSettings, ce, dad, dad_concat, kd, one_hot
 from dad_trainer.teacher_targets import TeacherTargets
+from dad_trainer.training.batch import Batch
+from dad_trainer.training.step import Arithmetic, BatchLoss
 
 ROWS, CLASSES, T = 4, 6, 4.0
 LABELS = torch.tensor([1, 5, 0, 3])
@@ -161,3 +163,41 @@ def test_half_precision_logits_give_a_float32_loss(dtype: torch.dtype) -> None:
 def test_mistakes_in_the_settings(raw: dict[str, object], complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         build_settings(LossSettings, raw, origin="recipe")
+
+
+@pytest.mark.parametrize("target", ["adversarial", "clean"])
+def test_what_the_adversarial_image_is_taught(target: AdversarialTarget) -> None:
+    """Through the step's own loss, with a student whose logits are its pixels."""
+    clean, adversarial = exact_targets(random_logits(5)), exact_targets(random_logits(6))
+    pixels = torch.randint(0, 256, (2 * ROWS, 3, 1, 1), dtype=torch.uint8)
+    batch = Batch(
+        images=pixels, labels=LABELS % 3, attacked=EVERYONE, teacher=(_of_3(clean), _of_3(adversarial)), mixing=None
+    )
+    loss = BatchLoss(
+        settings=LossSettings(temperature=T, adversarial_target=target),
+        num_classes=3,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        arithmetic=Arithmetic(device=torch.device("cpu"), precision="float32", channels_last=False),
+    )
+    found, _ = loss(torch.nn.Flatten(), batch)
+    logits = pixels.flatten(1) / 255
+    asked = {"adversarial": adversarial, "clean": clean}[target]
+    expected = dad(
+        logits[:ROWS],
+        logits[ROWS:],
+        one_hot(LABELS % 3, 3),
+        _of_3(clean),
+        _of_3(asked),
+        temperature=T,
+        lambda_clean=0.5,
+        lambda_adv=0.5,
+        attacked=EVERYONE,
+    )
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def _of_3(targets: TeacherTargets) -> TeacherTargets:
+    """Of the first three classes."""
+    kept = targets.probabilities[:, :3]
+    return TeacherTargets(probabilities=(kept / kept.sum(1, keepdim=True)).float())

@@ -19,6 +19,7 @@ from dad_datasets.settings import Settings
 from dad_trainer.teacher_targets import MixedTargets, TeacherTargets, divergence
 
 LossName = Literal["ce", "kd", "dad", "dad_concat"]
+AdversarialTarget = Literal["adversarial", "clean"]
 
 
 class LossSettings(Settings):
@@ -28,6 +29,9 @@ class LossSettings(Settings):
     temperature: float = Field(4.0, gt=0, description="Divisor T of the logits of teacher and student in the KL terms.")
     lambda_clean: float = Field(0.5, ge=0, description="Weight of T^2 KL on clean images, in kd and dad.")
     lambda_adv: float = Field(0.5, ge=0, description="Weight of T^2 KL on adversarial images, in dad.")
+    adversarial_target: AdversarialTarget = Field(
+        "adversarial", description="What the KL on x' asks for in dad: the teacher's answer to x', or to the clean x."
+    )
     ce_weight: float = Field(0.75, ge=0, description="Weight of the cross-entropy, in dad_concat.")
     kl_weight: float = Field(4.0, ge=0, description="Weight of the KL in dad_concat, any factor T^2 included.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of each label spread over all classes.")

@@ -89,7 +89,7 @@ class BatchLoss:
                     logits[1],
                     labels,
                     targets[0],
-                    targets[1],
+                    targets[1 if settings.adversarial_target == "adversarial" else 0],
                     temperature=temperature,
                     lambda_clean=settings.lambda_clean,
                     lambda_adv=settings.lambda_adv,
