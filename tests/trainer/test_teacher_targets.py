@@ -20,6 +20,7 @@ from dad_trainer.teacher_targets import (
     mix,
     targets_from_logits,
     targets_from_rows,
+    targets_from_samples,
 )
 
 T = 4.0
@@ -64,6 +65,25 @@ def gradient(targets: TeacherTargets | MixedTargets, student: Tensor) -> Tensor:
     student = student.clone().requires_grad_(True)
     (slope,) = torch.autograd.grad(divergence(targets, student, T).sum(), student)
     return slope
+
+
+@pytest.mark.parametrize("top_k", [None, 3])
+def test_collated_samples_have_the_targets_of_their_rows(top_k: int | None) -> None:
+    parts = [stored_rows(random_logits(seed), top_k=top_k) for seed in (0, 1)]
+    samples: dict[str, Tensor] = {
+        "teacher": torch.from_numpy(np.stack([[row.values for row in pair] for pair in zip(*parts, strict=True)]))
+    }
+    if top_k is not None:
+        ids = [[row.ids for row in pair if row.ids is not None] for pair in zip(*parts, strict=True)]
+        samples["teacher_ids"] = torch.from_numpy(np.stack(ids).astype(np.int64))
+        samples["teacher_log_rest"] = torch.tensor([[row.log_rest for row in p] for p in zip(*parts, strict=True)])
+    for found, rows in zip(targets_from_samples(samples, T), parts, strict=True):
+        expected = targets_from_rows(rows, T)
+        assert found.probabilities.equal(expected.probabilities)
+        for part in ("ids", "rest"):
+            here, there = getattr(found, part), getattr(expected, part)
+            assert (here is None) == (there is None) == (top_k is None)
+            assert here is None or here.equal(there)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,18 +56,31 @@ def targets_from_rows(rows: Sequence[TeacherRow], temperature: float) -> Teacher
     kinds = sorted({f"{len(row.values)} {'logits' if row.ids is None else 'of the largest logits'}" for row in rows})
     if len(kinds) > 1:
         raise UserError(f"teacher logits: one batch has rows of {' and '.join(kinds)}; train on sets of one kind")
-    values = torch.from_numpy(np.stack([row.values for row in rows])).float()
-    probabilities = F.softmax(values / temperature, dim=1)
+    values = torch.from_numpy(np.stack([row.values for row in rows]))
     if rows[0].ids is None:
-        return TeacherTargets(probabilities=probabilities)
+        return targets_from_logits(values, temperature)
     log_rest = torch.tensor([_log_rest(row) for row in rows], dtype=torch.float32)
-    kept = -torch.expm1(log_rest)
     ids = torch.from_numpy(np.stack([row.ids for row in rows if row.ids is not None]).astype(np.int64))
-    return TeacherTargets(probabilities=probabilities * kept[:, None], ids=ids, rest=log_rest.exp())
+    return _top_k_targets(values, ids, log_rest, temperature)
+
+
+def targets_from_samples(samples: Mapping[str, Any], temperature: float) -> tuple[TeacherTargets, TeacherTargets]:
+    """Targets of the clean and of the adversarial images of a batch of `Pairs` samples, as default_collate stacks them.
+
+    `samples` hold `teacher` [n, 2, k], and with top-k logits `teacher_ids` [n, 2, k] and `teacher_log_rest` [n, 2] of
+    the temperature for which the set was opened, which `temperature` must be.
+    """
+    values = samples["teacher"].unbind(1)
+    if "teacher_ids" not in samples:
+        clean, adversarial = (targets_from_logits(rows, temperature) for rows in values)
+        return clean, adversarial
+    ids, log_rest = samples["teacher_ids"].unbind(1), samples["teacher_log_rest"].unbind(1)
+    clean, adversarial = (_top_k_targets(*rows, temperature) for rows in zip(values, ids, log_rest, strict=True))
+    return clean, adversarial
 
 
 def targets_from_logits(logits: Float[Tensor, "n c"], temperature: float) -> TeacherTargets:
-    """Full targets from a live teacher, on its device, without a way back for gradients."""
+    """Full targets from all logits, on their device, without a way back for gradients."""
     return TeacherTargets(probabilities=F.softmax(logits.detach().float() / temperature, dim=1))
 
 
@@ -108,6 +122,13 @@ def mix(targets: TeacherTargets, partner: Int[Tensor, " n"], lam: Float[Tensor, 
         return MixedTargets(first=targets, second=second, lam=lam)
     share = lam[:, None]
     return TeacherTargets(probabilities=share * targets.probabilities + (1 - share) * second.probabilities)
+
+
+def _top_k_targets(
+    values: Float[Tensor, "n k"], ids: Int[Tensor, "n k"], log_rest: Float[Tensor, " n"], temperature: float
+) -> TeacherTargets:
+    probabilities = F.softmax(values.float() / temperature, dim=1) * -torch.expm1(log_rest)[:, None]
+    return TeacherTargets(probabilities=probabilities, ids=ids, rest=log_rest.exp())
 
 
 def _kl_terms(teacher: Float[Tensor, "*shape"], log_student: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
