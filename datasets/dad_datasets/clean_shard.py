@@ -21,6 +21,7 @@ CLEAN_SCHEMA = pa.schema(
         *IDENTITY_COLUMNS,
         *span_columns(("jpg", "cls", "json")),
         ("source_sha256", pa.binary(32)),
+        ("image_type", pa.string()),
     ]
 )
 
@@ -77,5 +78,5 @@ def _store(tar: TarWriter, sample: CleanSample, unit: WorkUnit, num_classes: int
             "cls": tar.add(f"{key}.cls", b"%d" % sample.label),
             "json": tar.add(f"{key}.json", json.dumps({"source_key": sample.source_key}).encode()),
         }
-        row |= span_cells(spans)
+        row |= {**span_cells(spans), "image_type": extension}
     return row

@@ -1,19 +1,15 @@
-"""`README.md` and `_info.json` of a dataset: for people, and for Hugging Face `datasets` and timm, which read them."""
+"""`README.md` of an adversarial dataset: for people, and for Hugging Face `datasets`, which reads its header."""
 
 from __future__ import annotations
 
-import html
 import json
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
-import yaml
-
+from dad_datasets.card_markdown import fenced, markdown_table, one_line, yaml_text
 from dad_datasets.card_settings import CardSettings, OriginSettings
 from dad_datasets.folder import Folder
 from dad_datasets.hugging_face import yaml_header
-from dad_datasets.index import ShardSummary
-from dad_datasets.layout import DATA_CARD, MANIFEST, REPORT, SHARDS, TIMM_INFO, shard_name
+from dad_datasets.layout import DATA_CARD, MANIFEST, REPORT, SHARDS
 from dad_datasets.manifest import Manifest
 from dad_datasets.recipe_words import in_words
 from dad_datasets.settings import build_settings
@@ -22,34 +18,40 @@ from dad_datasets.summary import DatasetSummary, summary_rows
 DEFAULT_NAME = "Discrete adversarial images"
 
 
-def write_data_card(folder: Folder, manifest: Manifest, summary: DatasetSummary, *, columns: Collection[str]) -> None:
+def write_data_card(
+    folder: Folder, manifest: Manifest, summary: DatasetSummary, *, columns: Collection[str], note: str = ""
+) -> None:
     """Publish README.md, the same bytes for equal datasets. `columns` are those of the indexes."""
     with folder.publish(DATA_CARD) as stream:
-        stream.write(data_card(manifest, summary, columns=columns).encode())
+        stream.write(data_card(manifest, summary, columns=columns, note=note).encode())
 
 
-def data_card(manifest: Manifest, summary: DatasetSummary, *, columns: Collection[str]) -> str:
-    """The card as Markdown below a YAML header, which makes Hugging Face load the shards and nothing else."""
+def data_card(manifest: Manifest, summary: DatasetSummary, *, columns: Collection[str], note: str = "") -> str:
+    """The card as Markdown below a YAML header, which makes Hugging Face load the shards and nothing else.
+
+    `note` is Markdown that follows what the recipe says of how the dataset was made.
+    """
     card = build_settings(CardSettings, manifest.recipe.get("card", {}), origin=f"{MANIFEST}: recipe.card")
     header = yaml_header(manifest, card, num_records=summary.status["ok"], columns=columns)
     parts = [
-        f"---\n{_yaml(header)}---",
-        f"# {_line(card.pretty_name or DEFAULT_NAME)}",
+        f"---\n{yaml_text(header)}---",
+        f"# {one_line(card.pretty_name or DEFAULT_NAME)}",
         _introduction(manifest, summary),
         *([card.notes] if card.notes else []),
         "## Figures",
-        _table(("", ""), [(name.strip(), figure) for name, figure in summary_rows(summary)]),
+        markdown_table(("", ""), [(name.strip(), figure) for name, figure in summary_rows(summary)]),
         f"`{REPORT}` shows them with pictures and by class.",
         "## How to read it",
         _reading(manifest, columns),
         "## How it was made",
-        _table(("", ""), list(in_words(manifest.recipe).items())),
+        markdown_table(("", ""), list(in_words(manifest.recipe).items())),
+        *([note] if note else []),
         "## Where it comes from",
         _origins(manifest, card),
         "## Intended use and limits",
         _limits(summary),
         "## Recipe",
-        _fenced("yaml", _yaml(json.loads(json.dumps(manifest.recipe, sort_keys=True)))),
+        fenced("yaml", yaml_text(json.loads(json.dumps(manifest.recipe, sort_keys=True)))),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -88,9 +90,9 @@ def _reading(manifest: Manifest, columns: Collection[str]) -> str:
     absent = [stem for stem in ("teacher_ids", "codes", "clean") if f"{stem}_offset" not in columns]
     present = [row for row in rows if not any(f"`{stem}." in row[0] for stem in absent)]
     return (
-        _fenced("python", code)
+        fenced("python", code)
         + f"\n\n`{SHARDS}/*.tar` is plain WebDataset; `index/` has a row for each view, failed ones too.\n\n"
-        + _table(("member", ""), present)
+        + markdown_table(("member", ""), present)
     )
 
 
@@ -119,8 +121,8 @@ def _origins(manifest: Manifest, card: CardSettings) -> str:
         else ""
     )
     return (
-        _table(("", "name", "licence", "from", "sha256 of the weights"), rows)
-        + f"\n\nThis dataset's own licence: {_line(card.license or 'not stated')}. Hashes of all inputs and the "
+        markdown_table(("", "name", "licence", "from", "sha256 of the weights"), rows)
+        + f"\n\nThis dataset's own licence: {one_line(card.license or 'not stated')}. Hashes of all inputs and the "
         f"versions of the libraries stand in `{MANIFEST}`." + caution
     )
 
@@ -143,39 +145,3 @@ def _limits(summary: DatasetSummary) -> str:
             "- What is biased in the source, the teacher or the quantizer is biased here.",
         ]
     )
-
-
-def _yaml(document: Mapping[str, object]) -> str:
-    """YAML that is read back as `document`: as people read it where that can be, else with its characters escaped."""
-    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-    # PyYAML writes some line ends of Unicode as they are, and reads them as blanks.
-    return text if yaml.safe_load(text) == document else yaml.safe_dump(document, sort_keys=False)
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *([_line(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _line(text: str) -> str:
-    """Text that stays on one line and in its cell, and is no markup."""
-    return html.escape(re.sub(r"\s+", " ", text), quote=False).replace("|", "\\|")
-
-
-def _fenced(language: str, text: str) -> str:
-    """A code block; whatever `text` holds does not end it."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
-
-
-def write_timm_info(folder: Folder, shards: Sequence[ShardSummary]) -> None:
-    """Publish `_info.json`, the splits as timm's webdataset reader expects them."""
-    split = {
-        "name": "train",
-        "filenames": [shard_name(shard.unit) for shard in shards],
-        "shard_lengths": [shard.ok for shard in shards],
-        "num_samples": sum(shard.ok for shard in shards),
-    }
-    with folder.publish(TIMM_INFO) as stream:
-        stream.write(json.dumps({"splits": {"train": split}}, indent=1).encode() + b"\n")

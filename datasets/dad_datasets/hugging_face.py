@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -21,24 +21,45 @@ UNKNOWN_LICENSE = "unknown"
 Feature = dict[str, Any]
 
 _MATRICES = {"teacher": "float16", "teacher_ids": "uint16", "teacher_rest": "float32", "codes": "uint16"}
+_READER_ADDS: tuple[Feature, ...] = ({"name": "__key__", "dtype": "string"}, {"name": "__url__", "dtype": "string"})
 _TYPES = {"int": "int64", "float": "float64", "bool": "bool"}
 
 
 def yaml_header(manifest: Manifest, card: CardSettings, *, num_records: int, columns: Collection[str]) -> Feature:
     """The header of the data card. `columns` are those of the indexes, which say what members the shards have."""
-    header: Feature = {
-        "license": card.license or UNKNOWN_LICENSE,
-        "task_categories": ["image-classification"],
-        "tags": ["webdataset", "adversarial", "knowledge-distillation"],
-        "size_categories": [size_category(num_records)],
-    }
+    header = _described(card.license, ("adversarial", "knowledge-distillation"), num_records)
     if card.pretty_name is not None:
         header = {"pretty_name": card.pretty_name, **header}
-    if "image_offset" in columns:
-        data_files = [{"split": "train", "path": f"{SHARDS}/*.tar"}]
-        header["configs"] = [{"config_name": "default", "data_files": data_files}]
-        header["dataset_info"] = {"config_name": "default", "features": features(manifest, columns)}
-    return header
+    return header | _loaded(features(manifest, columns)) if "image_offset" in columns else header
+
+
+def clean_yaml_header(manifest: Manifest, types: Sequence[str], *, num_images: int) -> Feature:
+    """The header of a prepared set's card. `types` are those of the images, each the name of a member."""
+    members: list[Feature] = [
+        *({"name": name, "dtype": "image"} for name in types),
+        {"name": "cls", "dtype": _label(manifest)},
+        {"name": "json", "struct": [{"name": "source_key", "dtype": "string"}]},
+        *_READER_ADDS,
+    ]
+    return _described(None, (), num_images) | _loaded(members)
+
+
+def _described(license_: str | None, tags: Sequence[str], num_records: int) -> Feature:
+    return {
+        "license": license_ or UNKNOWN_LICENSE,
+        "task_categories": ["image-classification"],
+        "tags": ["webdataset", *tags],
+        "size_categories": [size_category(num_records)],
+    }
+
+
+def _loaded(members: list[Feature]) -> Feature:
+    """What makes the library load the shards alone, as `members`."""
+    data_files = [{"split": "train", "path": f"{SHARDS}/*.tar"}]
+    return {
+        "configs": [{"config_name": "default", "data_files": data_files}],
+        "dataset_info": {"config_name": "default", "features": members},
+    }
 
 
 def features(manifest: Manifest, columns: Collection[str]) -> list[Feature]:
@@ -54,12 +75,7 @@ def features(manifest: Manifest, columns: Collection[str]) -> list[Feature]:
     ]
     if "clean_offset" in columns:
         members.append({"name": "clean.webp", "dtype": "image"})
-    return [
-        *members,
-        {"name": "json", "struct": _document()},
-        {"name": "__key__", "dtype": "string"},
-        {"name": "__url__", "dtype": "string"},
-    ]
+    return [*members, {"name": "json", "struct": _document()}, *_READER_ADDS]
 
 
 def size_category(num_records: int) -> str:

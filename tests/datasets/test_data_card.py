@@ -14,10 +14,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dad_datasets.card_settings import CardSettings
+from dad_datasets.clean_card import clean_card
 from dad_datasets.data_card import data_card
 from dad_datasets.errors import UserError
 from dad_datasets.hugging_face import MOST_CLASS_NAMES, features, size_category
 from dad_datasets.manifest import Manifest
+from dad_datasets.reporting.clean_figures import CleanFigures
 from dad_datasets.settings import build_settings
 from dad_datasets.summary import DatasetSummary, Mean
 
@@ -143,3 +145,24 @@ def test_size_categories_are_those_of_the_list() -> None:
 def test_mistakes_in_the_card_section(card: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         build_settings(CardSettings, card, origin="recipe")
+
+
+def test_a_note_on_how_it_was_made_stands_under_its_heading() -> None:
+    text = data_card(manifest(), summary(), columns=COLUMNS, note="Decoded on a *Tuesday*.")
+    _, section = text.split("## How it was made\n", 1)
+    assert "Decoded on a *Tuesday*." in section.split("\n## ")[0]
+    assert "\n\n\n" not in data_card(manifest(), summary(), columns=COLUMNS)
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+@settings(max_examples=30, deadline=None)
+def test_nothing_in_the_source_s_path_breaks_a_prepared_set_s_card(path: str, name: str) -> None:
+    prepared = manifest(names=(name, f"{name}."))
+    prepared.recipe["source"]["path"] = f"x{path}"
+    header, body = split(clean_card(prepared, CleanFigures(images=12, failed=2), ["jpg", "webp"]))
+    loaded = datasets.Features._from_yaml_list(header["dataset_info"]["features"])
+    assert loaded["cls"].names == [name, f"{name}."]
+    assert (loaded["jpg"], loaded["webp"]) == (datasets.Image(), datasets.Image())
+    assert "<" not in body.replace("`<", "")
+    (sentence,) = (line for line in body.split("\n") if line.startswith("12 images of 2 classes"))
+    assert "as they were in x" in sentence

@@ -23,6 +23,7 @@ import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from timm.data import create_dataset
 from typer.testing import CliRunner
 
 from dad_datasets.clean_hash import CleanHash
@@ -182,6 +183,48 @@ def test_hugging_face_reads_the_tars(tmp_path: Path) -> None:
     )
     found = [(int(np.asarray(row["png"])[0, 0, 0]), row["cls"], row["json"]["source_key"]) for row in rows]
     assert found == [(number, number % 3, f"a/{number:06d}") for number in range(6)]
+
+
+def test_hugging_face_loads_the_prepared_folder_by_its_card(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "out")
+    loaded = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    usable = {sample.source_key: sample for sample in read_all(open_at(photos)) if not sample.problem}
+    del usable["ant/text.jpg"]  # which is no image
+    assert {row["json"]["source_key"] for row in loaded} == usable.keys()
+    for row in loaded:
+        sample = usable[row["json"]["source_key"]]
+        found = [row[kind] for kind in ("jpg", "webp") if row[kind] is not None]
+        assert len(found) == 1
+        expected = Image.open(io.BytesIO(sample.image)).convert("RGB")
+        assert np.array_equal(np.asarray(found[0].convert("RGB")), np.asarray(expected))
+        assert loaded.features["cls"].int2str(row["cls"]) == NAMES[sample.label]
+    assert loaded.features.keys() == {"jpg", "webp", "cls", "json", "__key__", "__url__"}
+
+
+def test_timm_loads_the_prepared_folder(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "out")
+    loaded = create_dataset("wds/", root=str(tmp_path / "out"), split="train", is_training=False, batch_size=1)
+    usable = [sample for sample in read_all(open_at(tmp_path / "out")) if not sample.problem]
+    expected = [(np.asarray(Image.open(io.BytesIO(sample.image)))[0, 0, 0], sample.label) for sample in usable]
+    assert sorted((np.asarray(image)[0, 0, 0], label) for image, label in loaded) == sorted(expected)
+
+
+def test_the_card_says_what_is_unusable(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| unusable samples | 2 |" in card
+    assert "| unknown image type | 1 |" in card
+    assert str(photos) in card
+
+
+def test_a_set_that_was_prepared_before_types_were_noted_gets_a_card_too(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "out")
+    for path in (tmp_path / "out" / INDEX).iterdir():
+        pq.write_table(pq.read_table(path).drop_columns(["image_type"]), path)
+    run(photos, tmp_path / "out")
+    loaded = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert len(loaded) == 10
+    assert {"jpg", "webp", "png", "gif"} < loaded.features.keys()
 
 
 def test_an_interrupted_run_goes_on(photos: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from dad_datasets.reporting.dataset_figures import DatasetFigures
 from dad_datasets.reporting.extreme_pictures import Pictures, read_pictures
 from dad_datasets.reporting.failures_section import failures_section
 from dad_datasets.reporting.histogram_chart import histogram_chart
+from dad_datasets.reporting.labels_section import ReportedLabels, labels_section
 from dad_datasets.reporting.markup import Child, Markup, element
 from dad_datasets.reporting.page import Section, page
 from dad_datasets.reporting.pictures_section import pictures_section, shown_places
@@ -34,8 +35,9 @@ def dataset_page(
     *,
     name: str | None = None,
     times: StageTimes | None = None,
+    labels: Sequence[ReportedLabels] = (),
 ) -> bytes:
-    """The page. Without `name` and `times` equal datasets have equal pages."""
+    """The page. Without `name`, `times` and `labels`, which may come later, equal datasets have equal pages."""
     title = manifest.recipe.get("card", {}).get("pretty_name") or name or DEFAULT_NAME
     summary = figures.summary
     views, failed = summary.status["ok"], summary.status["failed"]
@@ -52,6 +54,8 @@ def dataset_page(
             pictures_section(manifest, figures, _pictures(folder, manifest, figures)),
             classes_section(manifest, figures.classes),
         ]
+    if labels:
+        sections.append(labels_section(labels))
     units = {} if times is None else times.failed_units
     total = sum(summary.status.values())
     sections.append(failures_section("views", failed, total, summary.reasons, units))
@@ -61,7 +65,7 @@ def dataset_page(
 
 
 def write_report(folder: Folder, manifest: Manifest, figures: DatasetFigures) -> None:
-    """Publish report.html in the dataset: the same bytes for equal datasets, so without the folder's name and times."""
+    """Publish report.html in the dataset: the same bytes for equal datasets, so without name, times and labels."""
     content = dataset_page(folder, manifest, figures)
     with folder.publish(REPORT) as stream:
         stream.write(content)

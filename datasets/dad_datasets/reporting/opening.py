@@ -10,6 +10,7 @@ from dad_datasets.reporting.clean_figures import gather_clean_figures
 from dad_datasets.reporting.clean_page import clean_page
 from dad_datasets.reporting.dataset_figures import gather_figures
 from dad_datasets.reporting.dataset_page import dataset_page
+from dad_datasets.reporting.labels_section import gather_labels
 from dad_datasets.reporting.stage_times import read_stage_times
 from dad_datasets.reporting.training_files import read_training_folder
 from dad_datasets.reporting.training_page import training_page
@@ -37,4 +38,5 @@ def report_page(folder: Folder, *, name: str, baseline: str | None) -> bytes:
     if manifest.kind == "clean":
         return clean_page(folder, manifest, units, gather_clean_figures(folder, units), name=name)
     figures = gather_figures(folder, units)
-    return dataset_page(folder, manifest, figures, name=name, times=read_stage_times(folder))
+    labels = gather_labels(folder, manifest)
+    return dataset_page(folder, manifest, figures, name=name, times=read_stage_times(folder), labels=labels)

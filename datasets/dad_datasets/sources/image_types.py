@@ -18,6 +18,9 @@ _SIGNATURES = (
     (b"P2", "pgm"),
 )
 
+IMAGE_TYPES = frozenset({"webp", *(extension for _, extension in _SIGNATURES)})
+"""What `image_type` tells apart."""
+
 
 def is_image_name(name: str) -> bool:
     """Whether the last extension of a file name is an image's, in any case."""

@@ -9,6 +9,7 @@ from rich.console import Console
 from dad_datasets.errors import UserError
 from dad_datasets.folder import Folder, require_writable
 from dad_datasets.index import read_summary
+from dad_datasets.label_comparison import compare_teachers
 from dad_datasets.labels import labels_folder
 from dad_datasets.layout import MANIFEST
 from dad_datasets.lease import only_writer
@@ -18,7 +19,7 @@ from dad_pipeline.labelling.labelled_set import LabelledSet, open_labelled_set
 from dad_pipeline.labelling.labelled_unit import Labelling, label_unit
 from dad_pipeline.labelling.plan import LabelPlan, plan_labels
 from dad_pipeline.labelling.recipe import LabelRecipe
-from dad_pipeline.labelling.teacher_comparison import compare_teachers, comparison_table
+from dad_pipeline.labelling.teacher_comparison import comparison_table
 from dad_pipeline.labelling.teacher_look import look_at_teacher
 from dad_pipeline.models import num_cores, told_of_memory
 from dad_pipeline.teachers.check import require_better_than_chance
