@@ -54,7 +54,8 @@ def decode_image(encoded: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image
             if image.mode.startswith(("I", "F")):
                 raise UndecodableImageError(f"unsupported pixel type ({image.mode})")
             image.load()
-            return ImageOps.exif_transpose(image).convert("RGB")
+            ImageOps.exif_transpose(image, in_place=True)
+            return image if image.mode == "RGB" else image.convert("RGB")  # which would copy
     except UndecodableImageError:
         raise
     except Image.DecompressionBombError:

@@ -102,9 +102,9 @@ def span_cells(spans: Mapping[str, Span]) -> Row:
 def record_row(record: Record) -> Row:
     """The row of an adversarial view, before it is known where its members stand."""
     return {
-        **asdict(record.provenance),
+        **vars(record.provenance),
         **view_cells(record.view),
-        **asdict(record.measurements),
+        **vars(record.measurements),
         "status": "ok",
         "reason": "",
         "canvas_sha256": record.canvas_sha256,

@@ -72,11 +72,26 @@ class RemoteFolder:
         path = f"{self.root}/{subfolder}".rstrip("/")
         try:
             with plainly_told(f"{self.url}/{subfolder}".rstrip("/")):
-                entries = self.filesystem.ls(path, detail=True)
+                names = [found[len(path) :].strip("/") for found, its_kind in self._entries(path) if its_kind == kind]
         except FileNotFoundError:
             return []
-        names = (entry["name"][len(path) :].strip("/") for entry in entries if entry["type"] == kind)
         return sorted(name for name in names if name and "/" not in name)  # no marker of the folder itself
+
+    def _entries(self, path: str) -> Iterator[tuple[str, str]]:
+        """Path and kind of what is right under `path`; from S3 page by page, for s3fs keeps a kilobyte of each."""
+        filesystem = self.filesystem
+        if not is_s3(filesystem):
+            yield from ((entry["name"], entry["type"]) for entry in filesystem.ls(path, detail=True))
+            return
+        bucket, prefix, _ = filesystem.split_path(f"{path}/")
+        request = {"Bucket": bucket, "Prefix": prefix, "Delimiter": "/", **filesystem.req_kw}
+        while True:
+            page = filesystem.call_s3("list_objects_v2", **request)
+            yield from ((f"{bucket}/{entry['Key']}", "file") for entry in page.get("Contents", ()))
+            yield from ((f"{bucket}/{entry['Prefix']}", "directory") for entry in page.get("CommonPrefixes", ()))
+            if not page.get("IsTruncated"):
+                return
+            request["ContinuationToken"] = page["NextContinuationToken"]
 
     def remove(self, name: str) -> None:
         with plainly_told(f"{self.url}/{name}"):

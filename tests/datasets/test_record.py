@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import math
 
@@ -163,6 +164,20 @@ def test_json_has_neither_null_nor_nan() -> None:
     broken = dataclasses.replace(record().measurements, l2=math.nan)
     with pytest.raises(ValueError):
         members_of(record(measurements=broken), "webp")
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<u2", "<f4", "|u1"])
+@pytest.mark.parametrize("shape", [(2, 10), (1, 3), (0,), (4, 1, 2), ()])
+def test_arrays_are_written_as_numpy_writes_them(dtype: str, shape: tuple[int, ...]) -> None:
+    array = np.arange(math.prod(shape)).reshape(shape).astype(dtype)
+    stream = io.BytesIO()
+    np.save(stream, array)
+    assert npy_bytes(array) == stream.getvalue()
+
+
+def test_columns_first_are_written_rows_first() -> None:
+    array = np.asfortranarray(np.arange(6).reshape(2, 3))
+    assert np.array_equal(np.load(io.BytesIO(npy_bytes(array))), array)
 
 
 def test_arrays_never_need_pickle() -> None:

@@ -45,8 +45,8 @@ def test_python_reads_back_what_was_written(members: dict[str, bytes]) -> None:
             assert (member.mtime, member.uid, member.gid, member.uname, member.mode) == (0, 0, 0, "", 0o644)
 
 
-def test_bytes_equal_pythons_own_writer() -> None:
-    members = {"a-v0.webp": b"x" * 700, "a-v0.cls": b"3"}
+@given(MEMBERS)
+def test_bytes_equal_pythons_own_writer(members: dict[str, bytes]) -> None:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, content in members.items():
@@ -78,6 +78,13 @@ def test_names_beyond_the_header_are_refused() -> None:
     for name in ("k" * 101, "ü.cls"):
         with pytest.raises(ValueError):
             written({name: b""})
+
+
+def test_contents_beyond_the_header_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dad_datasets.tar_writer.LARGEST_MEMBER_BYTES", 3)
+    written({"a.cls": b"123"})
+    with pytest.raises(ValueError, match=r"no tar header holds a member 'a\.cls' of 4 bytes"):
+        written({"a.cls": b"1234"})
 
 
 def test_a_tar_left_half_way_has_no_end_mark() -> None:

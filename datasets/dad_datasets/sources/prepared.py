@@ -15,9 +15,9 @@ from dad_datasets.folder import Folder, open_folder
 from dad_datasets.index import read_index
 from dad_datasets.key_table import KeyTable, Places, digests_of
 from dad_datasets.layout import shard_name
-from dad_datasets.manifest import read_manifest
+from dad_datasets.manifest import Manifest, read_manifest
 from dad_datasets.shard_files import ShardFiles
-from dad_datasets.shard_table import read_shard_table
+from dad_datasets.shard_table import shards_in_table
 from dad_datasets.sources.clean_source import (
     CleanSample,
     WorkUnit,
@@ -46,9 +46,10 @@ class PreparedShards:
         if manifest.state != "finished":
             raise UserError(f"source {path}: dad prepare did not finish there; run it again to go on")
         self.class_names = manifest.class_names
-        self._clean_sha256 = manifest.clean_sha256
-        self._shards = read_shard_table(self._folder)
-        self._num_rows = {summary.unit: summary.rows for summary in self._shards}
+        # Not the summaries: those of a million shards take 850 MB.
+        self._num_rows: dict[str, int] = {}
+        self._identity = identity_of(self._survey(manifest))
+        self._units = list(self._num_rows)
         self._files = ShardFiles(path, cache, cache_bytes)
         self._places: KeyTable | None = None
 
@@ -83,7 +84,7 @@ class PreparedShards:
     def fetch(self, source_key: str) -> bytes:
         """From the shards by offset; remote ones are copied whole into the cache. The first call reads all indexes."""
         place = self._table().find(source_key)
-        return self._files.read(self._shards[place.file].unit, place.offset, place.length)
+        return self._files.read(self._units[place.file], place.offset, place.length)
 
     def has(self, source_key: str) -> bool:
         """From the indexes, which the first call reads."""
@@ -105,17 +106,20 @@ class PreparedShards:
         return longest_encoded(longest_encoded(unit_keys) for unit_keys in keys)
 
     def identity(self) -> str:
-        shards = [
-            (f"{shard.unit} {shard.tar_sha256}", shard.rows) for shard in self._shards
-        ]  # the tars hold the labels
-        return identity_of([(self._clean_sha256, len(shards)), *shards])
+        return self._identity
+
+    def _survey(self, manifest: Manifest) -> Iterator[tuple[str, int]]:
+        """Note the rows of every shard; what the identity is made of: the tars hold the labels."""
+        yield manifest.clean_sha256, manifest.shards
+        for shard in shards_in_table(self._folder):
+            self._num_rows[shard.unit] = shard.rows
+            yield f"{shard.unit} {shard.tar_sha256}", shard.rows
 
     def _table(self) -> KeyTable:
         if self._places is None:
             folder = open_folder(self._folder.url)  # of this process, which may have been forked since
             with ThreadPoolExecutor(_INDEXES_AT_ONCE) as pool:
-                units = [shard.unit for shard in self._shards]
-                self._places = KeyTable(pool.map(partial(_places, folder), units, range(len(units))))
+                self._places = KeyTable(pool.map(partial(_places, folder), self._units, range(len(self._units))))
         return self._places
 
 

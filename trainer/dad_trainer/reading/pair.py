@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dad_datasets.keys import view_key
 from dad_datasets.views import Canvas
 
 
@@ -27,7 +28,6 @@ class TeacherRow:
 class Pair:
     """One view, clean and adversarial: the adversarial parts are None for clean-only views, and any not asked for."""
 
-    key: str
     source_key: str
     view: int
     label: int
@@ -35,3 +35,8 @@ class Pair:
     adversarial: Canvas | None
     teacher_clean: TeacherRow | None
     teacher_adversarial: TeacherRow | None
+
+    @property
+    def key(self) -> str:
+        """Of the record. Made when asked for: encoding it takes as long as reading the logits."""
+        return view_key(self.source_key, self.view)

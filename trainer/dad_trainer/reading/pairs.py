@@ -107,7 +107,6 @@ class Pairs(Dataset[Sample]):
         adversarial = adversarial and bool(records.attacked[index])
         rows = self._teacher.read(records, index) if teacher else (None, None)
         return Pair(
-            key=records.key(index),
             source_key=records.source_key(index),
             view=int(records.views[index]),
             label=int(records.labels[index]),
