@@ -52,16 +52,33 @@ def only_writer(folder: Folder) -> AbstractContextManager[object]:
 
 def lease_token(folder: Folder) -> str:
     """What the processes of a run show to write in `folder` under its lease; empty where they need nothing."""
+    if isinstance(folder, LocalFolder):
+        return _lease_in(folder)
     claim = folder.before_publishing if isinstance(folder, RemoteFolder) else None
     return claim.token if isinstance(claim, Claim) else ""
 
 
 def under_lease(folder: Folder, token: str) -> Folder:
-    """The same folder, which publishes only while the lease of `token` holds; else LeaseLostError, a UserError."""
-    if token:
-        assert isinstance(folder, RemoteFolder)
+    """The same folder for a process of the run that holds the lease of `token`.
+
+    A remote one publishes only while the lease holds; else LeaseLostError, a UserError. UserError where a local path
+    leads this process to another folder than the run's, as on a machine that does not share its disk.
+    """
+    if token and isinstance(folder, RemoteFolder):
         folder.before_publishing = Claim(folder, token)
+    elif token and isinstance(folder, LocalFolder) and _lease_in(folder) != token:
+        raise UserError(
+            f"{folder.path.absolute()} is not the output directory of the run, which has to be shared by all its "
+            f"machines: there is no such {LEASE} in it here"
+        )
     return folder
+
+
+def _lease_in(folder: LocalFolder) -> str:
+    try:
+        return (folder.path / LEASE).read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def _warn(sentence: str) -> None:

@@ -14,7 +14,7 @@ RecipeFields = Mapping[str, Any]
 def in_words(recipe: RecipeFields) -> dict[str, str]:
     """Teacher, quantizer, attack, views, what is stored and the source, each as far as the recipe names it."""
     described = {
-        "teacher": _model(recipe.get("teacher") or {}),
+        "teacher": model_in_words(recipe.get("teacher") or {}),
         "quantizer": _quantizer(recipe.get("quantizer") or {}),
         "attack": _attack(recipe.get("attack") or {}),
         "views": _views(recipe["views"]),
@@ -24,10 +24,11 @@ def in_words(recipe: RecipeFields) -> dict[str, str]:
     return {name: words for name, words in described.items() if words}
 
 
-def _model(model: RecipeFields) -> str:
+def model_in_words(model: RecipeFields) -> str:
+    """A recipe's `teacher` section: architecture, kind and weights; of an ensemble all members."""
     kind = str(model.get("kind", "")).replace("_", " ")
     if "members" in model:
-        return f"{kind} of " + "; ".join(_model(member) for member in model["members"])
+        return f"{kind} of " + "; ".join(model_in_words(member) for member in model["members"])
     weights = model.get("checkpoint") or model.get("pretrained")
     origin = "with random weights" if weights == "random" else f"with {weights}" if weights else ""
     parts = [str(model.get("architecture", "")), f"({kind})" if kind else "", origin]
@@ -52,7 +53,7 @@ def _attack(attack: RecipeFields) -> str:
         f"re-encoding {str(attack.get('reencode', '')).replace('_', ' ')}",
     ]
     against = attack.get("model")
-    return ", ".join(words) + (f"; against {_model(against)}" if against else "")
+    return ", ".join(words) + (f"; against {model_in_words(against)}" if against else "")
 
 
 def _views(views: RecipeFields) -> str:

@@ -16,7 +16,7 @@ from dad_datasets.image_codec import LOSSLESS, decode_canvas, encode_canvas
 from dad_datasets.record import Measurements, psnr_db
 from dad_datasets.views import Canvas
 from dad_pipeline.attack import AttackResult, discrete_attack
-from dad_pipeline.models import Models, precision
+from dad_pipeline.models import Models, precision, quantizer_precision
 from dad_pipeline.norms import l2_norm, linf_norm
 from dad_pipeline.objectives import attack_objective, least_likely_target, runner_up_target
 from dad_pipeline.recipe import Recipe
@@ -87,8 +87,16 @@ def attack_views(
         clean_logits = _score(models, recipe, clean)
         attacked_logits = _attacked_logits(models, recipe, clean, clean_logits)
     targets = _targets(recipe, prepared, attacked_logits, labels)
-    with precision(recipe.compute, device):
-        result = _attack(models, recipe, prepared, clean, labels, attacked_logits, targets)
+    result = attack_pixels(
+        models,
+        recipe,
+        clean,
+        labels,
+        start=_stacked([view.start for view in prepared], dim=0, device=device),
+        directions=_stacked([view.directions for view in prepared], dim=1, device=device),
+        clean_logits=attacked_logits,
+        targets=targets,
+    )
     with torch.no_grad():
         stored, encoded = _stored_canvases(to_canvases(result.pixels), recipe, pool)
         adv_logits = _score(models, recipe, to_pixels(stored, device))
@@ -161,34 +169,44 @@ def _targets(
             return runner_up_target(logits, labels)
 
 
-def _attack(
+def attack_pixels(
     models: Models,
     recipe: Recipe,
-    prepared: Sequence[PreparedView],
     clean: Float[Tensor, "b 3 h w"],
     labels: Int[Tensor, "b"],
-    clean_logits: Float[Tensor, "b c"],
-    targets: Int[Tensor, "b"] | None,
+    *,
+    start: Float[Tensor, "b 3 h w"] | None = None,
+    directions: Float[Tensor, "steps b 3 h w"] | None = None,
+    clean_logits: Float[Tensor, "b c"] | None = None,
+    targets: Int[Tensor, "b"] | None = None,
 ) -> AttackResult:
-    attack = recipe.attack
-    return discrete_attack(
-        clean,
-        labels,
-        model=models.attacked,
-        quantizer=models.quantizer,
-        norm=attack.norm,
-        epsilon=attack.epsilon,
-        step_size=attack.step_size,
-        steps=attack.steps,
-        reencode=attack.reencode,
-        gradient=attack.gradient,
-        objective=attack.objective,
-        center=attack.center,
-        start=_stacked([view.start for view in prepared], dim=0, device=clean.device),
-        directions=_stacked([view.directions for view in prepared], dim=1, device=clean.device),
-        clean_logits=clean_logits,
-        targets=targets,
-    )
+    """The recipe's attack on images in [0, 1], each network in its own precision."""
+    attack, device = recipe.attack, models.device
+
+    def attacked(pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c"]:
+        with precision(recipe.compute, device):
+            logits: Tensor = models.attacked(pixels)
+        return logits
+
+    with quantizer_precision(recipe.compute, device):
+        return discrete_attack(
+            clean,
+            labels,
+            model=attacked,
+            quantizer=models.quantizer,
+            norm=attack.norm,
+            epsilon=attack.epsilon,
+            step_size=attack.step_size,
+            steps=attack.steps,
+            reencode=attack.reencode,
+            gradient=attack.gradient,
+            objective=attack.objective,
+            center=attack.center,
+            start=start,
+            directions=directions,
+            clean_logits=clean_logits,
+            targets=targets,
+        )
 
 
 def _stacked(arrays: Sequence[npt.NDArray[np.float32] | None], *, dim: int, device: torch.device) -> Tensor | None:

@@ -16,7 +16,7 @@ from dad_pipeline.recipe import ComputeSettings, Recipe
 PATH_FIELDS = frozenset({"path", "checkpoint", "pretrained", "config", "head"})
 """Where a file lies changes nothing; what is in it stands in the hashes of weights and source."""
 
-NOT_RESULT_FIELDS = frozenset({"card", "check", "max_failure_rate", "max_retries"})
+NOT_RESULT_FIELDS = frozenset({"card", "check", "max_failure_rate", "max_retries", "stall_timeout_s"})
 
 LIBRARIES = (
     "discrete-adversarial-distillation",
@@ -37,15 +37,20 @@ def resolve(recipe: Recipe, existing: Manifest | None) -> Recipe:
 
 
 def settle(compute: ComputeSettings, settled: Mapping[str, Any]) -> ComputeSettings:
-    """`compute` without `auto`: what stands in `settled`, or what this machine offers."""
+    """`compute` without `auto`: what stands in `settled`, or what this machine offers; but for the batch size."""
     device: str = compute.device
     if device == "auto":
         device = settled.get("device") or resolve_device("auto").type
     threads = compute.threads
     if threads == "auto":
         threads = settled.get("threads") or num_cores()
+    batch_size = compute.batch_size
+    if batch_size == "auto":
+        batch_size = settled.get("batch_size") or "auto"  # a trial with the models finds it
     # Validated again: a manifest may have been edited.
-    return type(compute).model_validate(compute.model_dump() | {"device": device, "threads": threads})
+    return type(compute).model_validate(
+        compute.model_dump() | {"device": device, "threads": threads, "batch_size": batch_size}
+    )
 
 
 def fingerprinted_fields(

@@ -13,25 +13,30 @@ from rich.console import Console
 from dad_datasets.errors import UserError
 from dad_datasets.finishing import finish_dataset
 from dad_datasets.folder import Folder, open_folder, require_writable
-from dad_datasets.index import read_summary
-from dad_datasets.layout import QUANTIZER, index_name
+from dad_datasets.layout import QUANTIZER
 from dad_datasets.lease import lease_token, only_writer
 from dad_datasets.manifest import Manifest, require_same_run, write_manifest
 from dad_datasets.preparing import refuse_out_inside_source
-from dad_datasets.sources import WorkUnit
 from dad_datasets.summary import finished_units, summarise, summary_table
-from dad_pipeline.models import Models, told_of_memory
+from dad_pipeline.fingerprint import library_versions
+from dad_pipeline.interruption import told_of_interruption
+from dad_pipeline.models import Models, release_device_memory, told_of_memory
 from dad_pipeline.planning import Plan, existing_manifest, plan_run
 from dad_pipeline.progress import RunProgress
 from dad_pipeline.quantizer import Quantizer
 from dad_pipeline.quantizer_checkpoint import save_quantizer
 from dad_pipeline.recipe import Recipe
+from dad_pipeline.resume_scan import MOST_OPENED, failed_views
 from dad_pipeline.run_log import RunLog
-from dad_pipeline.runners.runner import Runner, ViewsDone
+from dad_pipeline.runners.runner import Note, Runner, ViewsDone
 from dad_pipeline.shard_generation import UnitReport
-from dad_pipeline.teacher_trial import try_teacher
+from dad_pipeline.teacher_trial import UNITS_LOOKED_AT, try_teacher
 from dad_pipeline.teachers.check import require_better_than_chance
+from dad_pipeline.unit_table import UnitTable
 from dad_pipeline.worker import UnitFailure, WorkerSettings
+
+MOST_SHOWN = 20
+"""Units that were not made, each with its reason, on the screen."""
 
 
 class TooManyFailuresError(UserError):
@@ -53,7 +58,7 @@ def generate_dataset(
         folder.sweep()
         done = finished_units(folder)
         failed = _adopt(folder, plan, done)
-        missing = [unit for unit in plan.units if unit.name not in set(done)]
+        missing = plan.units.without(done)
         console.print(
             f"{len(plan.units):,} units, {plan.num_views:,} views"
             + (f"; {len(done):,} units are finished already" if done else ""),
@@ -65,6 +70,7 @@ def generate_dataset(
             manifest = _begin(folder, plan, models.quantizer)
             runner = make_runner(models)
             del models  # the workers have their own, unless the runner keeps these
+            release_device_memory()
             try:
                 failed = _drive(plan, missing, folder, runner, log, console, failed)
             finally:
@@ -72,15 +78,22 @@ def generate_dataset(
                 log.publish()
         else:
             manifest = plan.manifest
-        names = [unit.name for unit in plan.units]
+        names = plan.units.names
         complete = not log.failures
         if complete and manifest.state != "finished":
             finish_dataset(folder, manifest, names)
         finished = names if complete else finished_units(folder)
         seconds = log.seconds if missing else None
-        console.print(summary_table(summarise(folder, finished), title=f"dataset {out}", seconds=seconds))
-    for failure in log.failures:
+        table = summary_table(summarise(folder, finished), title=f"dataset {out}", seconds=seconds)
+        if not complete:
+            table.add_row("units not made", f"{len(log.failures):,}")
+        console.print(table)
+    for failure in log.failures[:MOST_SHOWN]:
         console.print(f"unit {failure.unit} was not made: {failure.reason}", markup=False, highlight=False)
+    if len(log.failures) > MOST_SHOWN:
+        console.print(f"and {len(log.failures) - MOST_SHOWN:,} more, all of them in {folder.url}/{log.name}")
+    if not complete:
+        console.print("the same command tries them again")
     return complete
 
 
@@ -89,13 +102,9 @@ def _adopt(folder: Folder, plan: Plan, done: Sequence[str]) -> int:
     existing = existing_manifest(folder)
     if existing is not None:
         require_same_run(existing, plan.manifest.fingerprinted, where=f"the output directory {folder.url}")
-    own = {unit.name for unit in plan.units}
-    failed = 0
-    for unit in done:
-        summary = read_summary(folder, unit)
-        if unit not in own or summary.fingerprint != plan.manifest.fingerprint:
-            raise UserError(f"{folder.url}/{index_name(unit)} was made by another run: choose another output directory")
-        failed += summary.failed
+    # Without its manifest nothing but the indexes themselves can say whose they are.
+    most_opened = MOST_OPENED if existing is not None else len(done)
+    failed = failed_views(folder, done, plan.units, plan.manifest.fingerprint, most_opened=most_opened)
     _require_few_failures(plan, failed)
     return failed
 
@@ -114,7 +123,7 @@ def _begin(folder: Folder, plan: Plan, quantizer: Quantizer) -> Manifest:
 
 def _drive(
     plan: Plan,
-    missing: Sequence[WorkUnit],
+    missing: UnitTable,
     folder: Folder,
     runner: Runner,
     log: RunLog,
@@ -129,16 +138,21 @@ def _drive(
         fingerprint=plan.manifest.fingerprint,
         source_identity=plan.source_identity,
         weights=plan.manifest.fingerprinted["weights"],
+        libraries=library_versions(),
         lease=lease_token(folder),
     )
-    views = sum(unit.count for unit in missing) * len(plan.recipe.views.attacked)
+    views = missing.num_samples * len(plan.recipe.views.attacked)
     with (
+        told_of_interruption("ending the units in hand, so that nothing is lost"),
         closing(runner.run(iter(missing), settings)) as events,
         RunProgress(console, units=len(missing), views=views) as progress,
     ):
         for event in events:
             if isinstance(event, ViewsDone):
                 progress.views_done(event.count)
+                continue
+            if isinstance(event, Note):
+                progress.note(event.text)
                 continue
             log.add(event)
             unit_failed = 0 if isinstance(event, UnitFailure) else event.failed
@@ -176,7 +190,7 @@ def _look_at_teacher(plan: Plan, models: Models, console: Console) -> None:
     """Print the teacher's accuracy; UserError where it is near chance and the recipe does not allow that."""
     console.print(f"teacher: {models.teacher.preprocessing}", highlight=False, markup=False, soft_wrap=True)
     with told_of_memory(plan.recipe.compute):
-        trial = try_teacher(models, plan.recipe, plan.source, plan.units)
+        trial = try_teacher(models, plan.recipe, plan.source, plan.units.spread(UNITS_LOOKED_AT))
     if trial is None:
         return
     console.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -104,6 +105,8 @@ def told_of_memory(compute: ComputeSettings) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError:
+        if compute.batch_size == "auto":
+            raise OutOfDeviceMemoryError("the models do not fit the device's memory") from None
         size = compute.batch_size
         raise OutOfDeviceMemoryError(
             f"a batch of {size} views does not fit the device's memory: "
@@ -111,14 +114,22 @@ def told_of_memory(compute: ComputeSettings) -> Iterator[None]:
         ) from None
 
 
+def release_device_memory() -> None:
+    """Give the device's memory of networks that are no more back to other processes; torch would keep it."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 def require_size(models: Models, recipe: Recipe) -> None:
     """UserError where the networks cannot process one view of the recipe's size."""
     size = recipe.views.size
     try:
+        blank = torch.zeros(1, 3, size, size, device=models.device)
         with torch.no_grad(), precision(recipe.compute, models.device):
-            blank = torch.zeros(1, 3, size, size, device=models.device)
             for network in {models.teacher, models.attacked}:
                 network(blank)
+        with torch.no_grad(), quantizer_precision(recipe.compute, models.device):
             models.quantizer.encode(blank)
     except torch.OutOfMemoryError:
         raise  # a RuntimeError too, but one that the caller knows how to tell
@@ -127,8 +138,11 @@ def require_size(models: Models, recipe: Recipe) -> None:
         raise UserError(f"views.size = {size}: the models cannot process such images: {reason}") from None
 
 
-@contextmanager
-def precision(compute: ComputeSettings, device: torch.device) -> Iterator[None]:
-    """The autocast that the recipe asks for."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=compute.precision == "bfloat16"):
-        yield
+def precision(compute: ComputeSettings, device: torch.device) -> torch.autocast:
+    """The arithmetic of the classifiers, a context; inside another one it takes that one's place."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=compute.precision == "bfloat16")
+
+
+def quantizer_precision(compute: ComputeSettings, device: torch.device) -> torch.autocast:
+    """The arithmetic of the VQGAN, a context."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=compute.decoder_precision == "bfloat16")

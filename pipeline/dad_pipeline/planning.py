@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from dad_datasets.errors import UserError
 from dad_datasets.folder import Folder
 from dad_datasets.keys import check_member_name, view_key
 from dad_datasets.layout import MANIFEST
 from dad_datasets.manifest import Manifest, fingerprint_of, read_manifest, require_same_run
-from dad_datasets.sources import CleanSource, WorkUnit, open_source
+from dad_datasets.sources import CleanSource, open_source
+from dad_pipeline.adversarial_views import attack_pixels
+from dad_pipeline.batch_size import find_batch_size
 from dad_pipeline.fingerprint import fingerprinted_fields, resolve
-from dad_pipeline.models import Models, configure_torch, load_models, require_size, told_of_memory
+from dad_pipeline.models import Models, configure_torch, load_models, precision, require_size, told_of_memory
 from dad_pipeline.recipe import Recipe
 from dad_pipeline.teachers.prompts import class_names as named_classes
+from dad_pipeline.unit_table import UnitTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +29,14 @@ class Plan:
     recipe: Recipe
     source: CleanSource
     class_names: tuple[str, ...] | None
-    units: tuple[WorkUnit, ...]
+    units: UnitTable
     source_identity: str
     manifest: Manifest
     """As it stands in a folder that the run goes on in, else the one to write."""
 
     @property
     def num_views(self) -> int:
-        return sum(unit.count for unit in self.units) * len(self.recipe.views.attacked)
+        return self.units.num_samples * len(self.recipe.views.attacked)
 
 
 def plan_run(recipe: Recipe, folder: Folder) -> tuple[Plan, Models]:
@@ -43,11 +48,12 @@ def plan_run(recipe: Recipe, folder: Folder) -> tuple[Plan, Models]:
     longest = source.longest_key()
     if longest is not None:
         check_member_name(view_key(longest, len(recipe.views.attacked) - 1))
-    units = tuple(source.plan(recipe.samples_per_shard))
+    units = UnitTable.of(source.plan(recipe.samples_per_shard))
     configure_torch(recipe.compute)
     with told_of_memory(recipe.compute):
         models = load_models(recipe, class_names)
         require_size(models, recipe)
+        recipe = _with_batch_size(recipe, models)
     _check_classes(recipe, models.teacher.num_classes, class_names)
     _check_labels(source, models.teacher.num_classes)
     identity = source.identity()
@@ -75,6 +81,21 @@ def plan_run(recipe: Recipe, folder: Folder) -> tuple[Plan, Models]:
         manifest=existing or manifest,
     )
     return plan, models
+
+
+def _with_batch_size(recipe: Recipe, models: Models) -> Recipe:
+    compute, size = recipe.compute, recipe.views.size
+
+    def trial(num_views: int) -> None:
+        blank = torch.zeros(num_views, 3, size, size, device=models.device)
+        labels = torch.zeros(num_views, dtype=torch.long, device=models.device)
+        with torch.no_grad(), precision(compute, models.device):
+            logits = models.attacked(blank).float()
+        attack_pixels(models, recipe, blank, labels, clean_logits=logits)
+
+    if compute.batch_size == "auto":
+        compute = compute.model_copy(update={"batch_size": find_batch_size(models.device, trial)})
+    return recipe.model_copy(update={"compute": compute})
 
 
 def existing_manifest(folder: Folder) -> Manifest | None:

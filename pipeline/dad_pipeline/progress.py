@@ -13,7 +13,6 @@ class RunProgress:
     """A context manager round the run; counts are of views."""
 
     def __init__(self, console: Console, *, units: int, views: int) -> None:
-        self._console = console
         self._line = ProgressLine(console, total=views)
         self._units = units
         self._done_units = self._done_views = self._failed = 0
@@ -26,15 +25,15 @@ class RunProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._line.__exit__(kind, error, trace)
-        if kind is KeyboardInterrupt:
-            self._console.print(
-                "interrupted: ending the units in hand, so that nothing is lost; Ctrl-C again to stop at once"
-            )
 
     def views_done(self, count: int) -> None:
         """So many more views went through the models."""
         self._done_views += count
         self._show()
+
+    def note(self, text: str) -> None:
+        """A sentence that stays."""
+        self._line.note(text)
 
     def unit_done(self, failed: int) -> None:
         """A unit ended, `failed` of its views unusable."""

@@ -65,11 +65,34 @@ class ComputeSettings(Settings):
 
     device: DeviceName = Field("auto", description="Where the models run; auto: a GPU where there is one.")
     precision: PrecisionName = Field("float32", description="bfloat16: autocast; the code search stays in float32.")
-    batch_size: int = Field(32, ge=1, le=65536, description="Views in one model call.")
+    quantizer_precision: PrecisionName | None = Field(
+        None, description="Of the VQGAN, where it is not to be that of the classifiers: small budgets need float32."
+    )
+    batch_size: int | Literal["auto"] = Field(
+        32, description="Views in one model call; auto: the most that fit a GPU, found once and kept on resume."
+    )
     threads: int | Literal["auto"] = Field(
         "auto", description="torch threads of each worker; auto: this machine's cores, found once and kept on resume."
     )
     deterministic: bool = Field(True, description="Ask for deterministic kernels on a GPU (CPU runs always are).")
+
+    @property
+    def decoder_precision(self) -> PrecisionName:
+        """What the VQGAN computes in."""
+        return self.quantizer_precision or self.precision
+
+    @property
+    def views_per_call(self) -> int:
+        """The batch size, which a settled recipe has."""
+        assert self.batch_size != "auto", "the batch size is settled before the work starts"
+        return self.batch_size
+
+    @field_validator("batch_size")
+    @classmethod
+    def _of_a_batch(cls, value: int | Literal["auto"]) -> int | Literal["auto"]:
+        if value != "auto" and not 1 <= value <= 65536:
+            raise ValueError("expected auto or a number from 1 to 65536")
+        return value
 
     @field_validator("threads")
     @classmethod
@@ -106,7 +129,12 @@ class Recipe(Settings):
         "first_batch", description="Which views the teacher also scores after the VQGAN alone: of each unit."
     )
     max_failure_rate: float = Field(0.01, ge=0, le=1, description="Share of views that may fail before the run stops.")
-    max_retries: int = Field(2, ge=0, le=100, description="How often a unit is tried again after its worker died.")
+    max_retries: int = Field(
+        2, ge=0, le=100, description="How often a unit is tried again after it failed or its worker died."
+    )
+    stall_timeout_s: float | None = Field(
+        1800.0, gt=0, description="A worker that ends no batch for so many seconds is killed; null: it may hang."
+    )
     card: CardSettings = Field(
         CardSettings(), description="Names and licences for the data card and the report; it changes no shard."
     )

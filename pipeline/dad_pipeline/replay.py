@@ -21,9 +21,10 @@ from dad_datasets.plugins import Replayed
 from dad_datasets.record import pixels_sha256
 from dad_datasets.settings import build_settings
 from dad_datasets.shard_reader import open_shard
-from dad_datasets.sources import WorkUnit, open_source
+from dad_datasets.sources import CleanSource, WorkUnit, open_source
+from dad_datasets.sources.sparing_reader import SparingReader, UnitReader, is_fatal
 from dad_pipeline.adversarial_views import AdversarialView, to_canvases, to_pixels
-from dad_pipeline.models import Models, configure_torch, load_models, precision
+from dad_pipeline.models import Models, configure_torch, load_models, quantizer_precision
 from dad_pipeline.quantizer import Quantizer
 from dad_pipeline.quantizer_checkpoint import QuantizerSettings, load_quantizer
 from dad_pipeline.recipe import Recipe
@@ -37,7 +38,7 @@ def reconstruct(manifest: Manifest, canvases: npt.NDArray[np.uint8]) -> npt.NDAr
     """The round trip of canvases [n, h, w, 3] through the dataset's quantizer alone, on the CPU."""
     recipe = build_settings(Recipe, manifest.recipe, origin="the dataset's recipe")
     quantizer, device = _quantizer(recipe.quantizer), torch.device("cpu")
-    with precision(recipe.compute, device):
+    with quantizer_precision(recipe.compute, device):
         pixels = quantizer.decode(quantizer.encode(to_pixels(canvases.transpose(0, 3, 1, 2), device)))
     return to_canvases(pixels).transpose(0, 2, 3, 1)
 
@@ -66,7 +67,8 @@ def replay(dataset: str, views: Sequence[tuple[str, str]]) -> list[Replayed]:
         for unit in source.plan(recipe.samples_per_shard):
             keys = wanted.pop(unit.name, set())
             if keys:
-                batches = ViewBatches(unit, source, recipe, models.teacher.num_classes, pool=pool, ahead=64)
+                reader = _reader(source, folder, unit, recipe)
+                batches = ViewBatches(unit, reader, recipe, models.teacher.num_classes, pool=pool, ahead=64)
                 compared = list(_compare(folder, unit, recipe, _computed(batches, keys, recipe, models, pool)))
                 results += compared
                 results += [
@@ -76,6 +78,12 @@ def replay(dataset: str, views: Sequence[tuple[str, str]]) -> list[Replayed]:
     if wanted:
         raise UserError(f"{dataset}: the source no longer has the samples of unit {min(wanted)}")
     return results
+
+
+def _reader(source: CleanSource, folder: Folder, unit: WorkUnit, recipe: Recipe) -> UnitReader:
+    """With care where the run needed it."""
+    reasons = read_index(folder, unit.name, ["reason"])["reason"].to_pylist()
+    return SparingReader(source, max_pixels=recipe.max_image_pixels) if any(map(is_fatal, reasons)) else source
 
 
 def _computed(

@@ -92,10 +92,10 @@ def estimate_run(plan: Plan, models: Models, *, views_per_s: float | None = None
     UserError where that unit has no usable view.
     """
     recipe = plan.recipe
-    num_images = sum(unit.count for unit in plan.units)
+    num_images = plan.units.num_samples
     with ThreadPoolExecutor(max_workers=2) as pool:
         batch = _first_batch(plan, models, pool)
-        size = recipe.compute.batch_size if models.device.type == "cuda" else CPU_TRIAL
+        size = recipe.compute.views_per_call if models.device.type == "cuda" else CPU_TRIAL
         trial = replace(batch, prepared=batch.prepared[:size], first_of_unit=False)
         one = replace(trial, prepared=trial.prepared[:1])
         counter = FlopCount()

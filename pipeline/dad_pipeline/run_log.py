@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import socket
+import tempfile
 import time
 import uuid
 from dataclasses import asdict
@@ -17,7 +19,10 @@ from dad_pipeline.worker import UnitFailure
 
 
 class RunLog:
-    """Collects the events of one run and publishes them as `runs/<id>/run.json` when it ends, however it ends."""
+    """Collects the events of one run and publishes them as `runs/<id>/run.json` when it ends, however it ends.
+
+    The units' lines wait in a temporary file: memory does not grow with their number, but for failures.
+    """
 
     def __init__(self, folder: Folder, runner: str) -> None:
         self._folder = folder
@@ -31,13 +36,14 @@ class RunLog:
             "runner": runner,
             "started_unix_s": self.started,
         }
-        self._units: list[dict[str, object]] = []
+        self._units = tempfile.TemporaryFile()  # noqa: SIM115  # closed when it is published
         self.seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
         self.failures: list[UnitFailure] = []
 
     def add(self, outcome: UnitReport | UnitFailure) -> None:
         """Note a unit's end."""
-        self._units.append(asdict(outcome))
+        comma = b",\n" if self._units.tell() else b""
+        self._units.write(comma + json.dumps(asdict(outcome)).encode())
         if isinstance(outcome, UnitFailure):
             self.failures.append(outcome)
             return
@@ -46,11 +52,13 @@ class RunLog:
 
     def publish(self) -> None:
         """Write the file."""
-        document = {
+        head = {
             **self._head,
             "wall_s": round(time.time() - self.started, 3),
             "stage_seconds": {stage: round(spent, 3) for stage, spent in self.seconds.items()},
-            "units": self._units,
         }
-        with self._folder.publish(self.name) as stream:
-            stream.write(json.dumps(document, indent=1).encode() + b"\n")
+        with self._folder.publish(self.name) as stream, self._units as units:
+            stream.write(json.dumps(head, indent=1).encode().removesuffix(b"\n}") + b',\n "units": [\n')
+            units.seek(0)
+            shutil.copyfileobj(units, stream)
+            stream.write(b"\n]}\n")

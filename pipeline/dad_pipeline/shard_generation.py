@@ -15,7 +15,8 @@ import pyarrow as pa
 from dad_datasets.folder import Folder
 from dad_datasets.index import Row, ShardSummary, span_cells, write_index
 from dad_datasets.layout import index_name, shard_name
-from dad_datasets.sources import CleanSource, WorkUnit
+from dad_datasets.sources import WorkUnit
+from dad_datasets.sources.sparing_reader import UnitReader
 from dad_datasets.tar_writer import Span, TarWriter
 from dad_pipeline.adversarial_views import AdversarialView, CleanScored, Unusable, attack_views, score_clean
 from dad_pipeline.models import Models
@@ -61,7 +62,7 @@ class GenerationContext:
     """What every unit of a worker shares. `model_lock` lets two units overlap: one at the models, one around them."""
 
     recipe: Recipe
-    source: CleanSource
+    source: UnitReader
     models: Models
     folder: Folder
     fingerprint: str
@@ -149,7 +150,7 @@ def _rows(
 ) -> Iterator[tuple[int, Row]]:
     """Every row of the unit with its position; one batch is encoded and written while the next is at the models."""
     recipe, pool, models = context.recipe, context.pool, context.models
-    ahead = 2 * recipe.compute.batch_size
+    ahead = 2 * recipe.compute.views_per_call
     views = ViewBatches(unit, context.source, recipe, models.teacher.num_classes, pool=pool, ahead=ahead)
     batches = iter(views)
     encoding: list[Future[EncodedView]] = []

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dad_datasets.decoding import UndecodableImageError, decode_image
-from dad_datasets.sources import CleanSource, WorkUnit
+from dad_datasets.sources import CleanSample, CleanSource, WorkUnit
+from dad_datasets.sources.sparing_reader import spared
 from dad_datasets.views import Canvas, CentreView, draw_view, replay
 from dad_pipeline.adversarial_views import to_canvases, to_pixels
 from dad_pipeline.models import Models, precision
@@ -32,16 +33,15 @@ class TeacherTrial:
 
 
 def try_teacher(models: Models, recipe: Recipe, source: CleanSource, units: Sequence[WorkUnit]) -> TeacherTrial | None:
-    """Score about `recipe.check.samples` usable images; None where none is asked for or none is usable."""
+    """Score about `recipe.check.samples` images; None where none is asked for or none is usable."""
     if not recipe.check.samples or not units:
         return None
     spread = units[:: max(1, len(units) // UNITS_LOOKED_AT)][:UNITS_LOOKED_AT]
     share = -(-recipe.check.samples // len(spread))
-    views = [
-        view
-        for unit in spread
-        for view in itertools.islice(_centre_views(source, unit, recipe, models.teacher.num_classes), share)
-    ]
+    samples = [sample for unit in spread for sample in islice(source.read(unit), share)]
+    # This process has the whole run on it: no image may take it down.
+    unharmful = spared(samples, max_pixels=recipe.max_image_pixels)
+    views = list(_centre_views(unharmful, recipe, models.teacher.num_classes))
     if not views:
         return None
 
@@ -56,11 +56,9 @@ def try_teacher(models: Models, recipe: Recipe, source: CleanSource, units: Sequ
     return TeacherTrial(clean=teacher_check(*clean, num_classes), after_vqgan=teacher_check(*vqgan, num_classes))
 
 
-def _centre_views(
-    source: CleanSource, unit: WorkUnit, recipe: Recipe, num_classes: int
-) -> Iterator[tuple[Canvas, int]]:
+def _centre_views(samples: Iterable[CleanSample], recipe: Recipe, num_classes: int) -> Iterator[tuple[Canvas, int]]:
     centre, unused = CentreView(), np.random.default_rng(0)
-    for sample in source.read(unit):
+    for sample in samples:
         if sample.problem or not 0 <= sample.label < num_classes:
             continue
         try:
@@ -73,7 +71,7 @@ def _centre_views(
 def _batches(
     views: Sequence[tuple[Canvas, int]], recipe: Recipe, device: torch.device
 ) -> Iterator[tuple[Float[Tensor, "b 3 h w"], Int[Tensor, " b"]]]:
-    size = recipe.compute.batch_size
+    size = recipe.compute.views_per_call
     for start in range(0, len(views), size):
         chosen = views[start : start + size]
         canvases = np.stack([canvas for canvas, _ in chosen]).transpose(0, 3, 1, 2)

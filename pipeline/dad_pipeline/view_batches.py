@@ -16,7 +16,8 @@ from dad_datasets.decoding import UndecodableImageError, decode_image
 from dad_datasets.errors import UserError
 from dad_datasets.keys import check_member_name, view_key
 from dad_datasets.record import Provenance, pixels_sha256
-from dad_datasets.sources import CleanSample, CleanSource, WorkUnit
+from dad_datasets.sources import CleanSample, WorkUnit
+from dad_datasets.sources.sparing_reader import UnitReader
 from dad_datasets.views import Canvas, DrawnView, View, draw_view, replay
 from dad_pipeline.recipe import Recipe
 from dad_pipeline.sample_noise import random_directions, random_start, random_target, sample_generator
@@ -68,7 +69,7 @@ class ViewBatches:
     """
 
     def __init__(
-        self, unit: WorkUnit, source: CleanSource, recipe: Recipe, num_classes: int, *, pool: Executor, ahead: int
+        self, unit: WorkUnit, source: UnitReader, recipe: Recipe, num_classes: int, *, pool: Executor, ahead: int
     ) -> None:
         self.failed: list[FailedView] = []
         self._unit, self._source, self._recipe = unit, source, recipe
@@ -77,7 +78,7 @@ class ViewBatches:
         self._ahead = max(1, ahead // len(recipe.views.attacked))
 
     def __iter__(self) -> Iterator[ViewBatch]:
-        size = self._recipe.compute.batch_size
+        size = self._recipe.compute.views_per_call
         filling: dict[bool, list[PreparedView]] = {True: [], False: []}
         positions = {True: 0, False: 0}
         attacked = self._recipe.views.attacked

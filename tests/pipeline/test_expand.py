@@ -159,6 +159,24 @@ def test_an_expanded_set_is_whole_and_says_what_it_came_from(codes_set: Path, ex
     assert (made_again.image_equal, made_again.codes_equal_share, made_again.logits_max_difference) == (True, 1.0, 0.0)
 
 
+def test_the_card_says_what_was_expanded_how_and_how_near_it_is(
+    raw: RawRecipe, codes_set: Path, expanded_set: Path, copied: Path, tmp_path: Path
+) -> None:
+    card, origin = (expanded_set / "README.md").read_text(), read_manifest(open_folder(codes_set))
+    assert f"whose fingerprint is `{origin.fingerprint}`" in card
+    assert f"sha256 of its weights `{origin.fingerprinted['weights']['quantizer']}`" in card
+    assert "it ran on cpu in float32, 8 views at a time, with 1 threads" in card
+    assert "48 of the 48 images here have these very pixels. The others may differ by 1/255" in card
+    assert "dad expand` decoded" not in (codes_set / "README.md").read_text()
+    change_index(copied / "index/tiny-00002.parquet", "image_sha256", lambda cells: [c and bytes(32) for c in cells])
+    expand(copied, tmp_path / "out")
+    differing = sum(row["status"] == "ok" for row in pq.read_table(copied / "index/tiny-00002.parquet").to_pylist())
+    assert f"{48 - differing} of the 48 images here have these very pixels" in (tmp_path / "out/README.md").read_text()
+    halved = raw | {"compute": raw["compute"] | {"precision": "bfloat16"}}
+    expand(generated(halved, tmp_path / "halved", image="none"), tmp_path / "bfloat16")
+    assert "decoded in bfloat16, for which no bound is promised" in (tmp_path / "bfloat16/README.md").read_text()
+
+
 def test_a_student_learns_the_same_from_either(images_set: Path, expanded_set: Path, tmp_path: Path) -> None:
     for name, shards in (("images", images_set), ("expanded", expanded_set)):
         finished, screen = train(training_recipe(shards), tmp_path / name, "epochs=1")

@@ -24,7 +24,7 @@ from dad_pipeline.models import Models
 from dad_pipeline.replay import replay
 from dad_pipeline.runners.inline_runner import InlineRunner
 from dad_pipeline.runners.process_runner import ProcessRunner
-from dad_pipeline.runners.runner import MAX_DEATHS_IN_A_ROW, Event, RetryQueue, ViewsDone
+from dad_pipeline.runners.runner import Event, ViewsDone
 from dad_pipeline.teachers import Teacher
 from dad_pipeline.worker import WorkerSettings
 
@@ -216,15 +216,6 @@ def test_closing_the_process_runner_lets_units_in_hand_be_published(recipe: RawR
         run_recipe(recipe, tmp_path, lambda _: StopsAtTheFirstBatch())
     assert list(tmp_path.glob("index/*.parquet"))
     assert not list(tmp_path.rglob(".tmp-*"))
-
-
-def test_workers_that_only_die_stop_the_run() -> None:
-    queue = RetryQueue(iter([]), max_retries=1000)
-    unit = WorkUnit(name="u", source_shard="u", start=0, count=1)
-    for _ in range(MAX_DEATHS_IN_A_ROW):
-        assert list(queue.lose([unit], "its worker died")) == []
-    with pytest.raises(UserError, match="11 workers in a row ended before finishing a unit: its worker died"):
-        list(queue.lose([unit], "its worker died"))
 
 
 def test_the_manifest_names_everything_that_was_hashed(recipe: RawRecipe, tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from dad_pipeline.models import Models
 from dad_pipeline.runners.inline_runner import InlineRunner
 from dad_pipeline.runners.process_runner import ProcessRunner
 from dad_pipeline.runners.ray_runner import RayRunner
-from dad_pipeline.runners.runner import Event, RetryQueue
+from dad_pipeline.runners.runner import Event
 from dad_pipeline.shard_generation import GenerationContext, UnitReport, generate_unit
-from dad_pipeline.worker import UnitFailure, WorkerSettings
+from dad_pipeline.worker import WorkerSettings
 
 UNITS = 3
 
@@ -41,7 +41,7 @@ def reference(images: Path, quantizer_folder: Path, tmp_path_factory: pytest.Tem
 
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
 
@@ -203,31 +203,3 @@ def test_a_unit_that_always_fails_is_reported_and_the_others_are_made(
     assert complete
     assert dataset_bytes(tmp_path) == reference
 
-
-class TestRetryQueue:
-    @staticmethod
-    def unit(number: int) -> WorkUnit:
-        return WorkUnit(name=f"u-{number}", source_shard="u", start=number, count=1)
-
-    def test_a_unit_fails_after_its_retries(self) -> None:
-        queue = RetryQueue(iter([self.unit(0)]), max_retries=2)
-        for _ in range(2):
-            unit = queue.take()
-            assert unit is not None
-            assert queue.give_back(unit, "died") is None
-        unit = queue.take()
-        assert unit is not None
-        assert queue.give_back(unit, "died") == UnitFailure(unit="u-0", reason="died; tried 3 times")
-        assert queue.take() is None
-
-    def test_units_are_taken_lazily_and_in_order(self) -> None:
-        taken: list[int] = []
-
-        def units() -> Iterator[WorkUnit]:
-            for number in range(3):
-                taken.append(number)
-                yield self.unit(number)
-
-        queue = RetryQueue(units(), max_retries=0)
-        assert queue.take() == self.unit(0)
-        assert taken == [0]

@@ -13,6 +13,7 @@ class RunnerName(StrEnum):
     """Where the workers run."""
 
     local = "local"
+    inline = "inline"
     ray = "ray"
 
 
@@ -22,10 +23,10 @@ def generate(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a field: --set attack.epsilon=0.5 (repeatable).")
     ] = None,
-    runner: Annotated[RunnerName, typer.Option(help="local: this machine; ray: a Ray cluster.")] = RunnerName.local,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes; by default one, or one a GPU under Ray.")
-    ] = None,
+    runner: Annotated[
+        RunnerName, typer.Option(help="local: processes of this machine; ray: a Ray cluster; inline: this process.")
+    ] = RunnerName.local,
+    workers: Annotated[int | None, typer.Option(min=1, help="Workers; by default one, or under Ray one a GPU.")] = None,
     ray_address: Annotated[str | None, typer.Option(help="Ray cluster to join; otherwise one is started here.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what the run would take, from a short trial.")] = False,
     views_per_s: Annotated[
@@ -51,6 +52,9 @@ def generate(
     if ray_address is not None and runner is not RunnerName.ray:
         raise UserError(f"--ray-address {ray_address}: needs --runner ray")
 
+    if workers is not None and runner is RunnerName.inline:
+        raise UserError(f"--workers {workers}: --runner inline is one worker in this process; local takes more")
+
     if plan:
         print_estimate(settings, out, views_per_s=views_per_s, console=Console())
         return
@@ -60,7 +64,7 @@ def generate(
             from dad_pipeline.runners.ray_runner import RayRunner
 
             return RayRunner(workers=workers, address=ray_address)
-        return ProcessRunner(workers) if workers and workers > 1 else InlineRunner(models)
+        return ProcessRunner(workers or 1) if runner is RunnerName.local else InlineRunner(models)
 
     console = Console()
     complete = generate_dataset(settings, out, make_runner=make_runner, runner_name=runner.value, console=console)

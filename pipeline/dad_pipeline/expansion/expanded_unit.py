@@ -22,7 +22,7 @@ from dad_pipeline.adversarial_views import to_canvases
 from dad_pipeline.expansion.origin import Origin
 from dad_pipeline.expansion.plan import ExpansionPlan
 from dad_pipeline.expansion.stored_codes import StoredCodes, read_codes
-from dad_pipeline.models import precision
+from dad_pipeline.models import quantizer_precision
 from dad_pipeline.quantizer import Quantizer
 from dad_pipeline.recipe import ComputeSettings, Recipe
 from dad_pipeline.shard_generation import StageTimes, UnitReport, publish_unit, written_views
@@ -69,10 +69,10 @@ def decode_codes(
     UserError where the batch does not fit the device's memory.
     """
     try:
-        with precision(compute, device):
+        with quantizer_precision(compute, device):
             pixels = quantizer.decode(torch.from_numpy(codes.astype(np.int64)).to(device))
     except torch.OutOfMemoryError:
-        size = compute.batch_size
+        size = compute.views_per_call
         raise UserError(
             f"a batch of {size} views does not fit the device's memory: try --batch-size {max(1, size // 2)}"
         ) from None
@@ -89,7 +89,7 @@ def _rows(
     """Every row with its place; one batch is encoded and written while the next is decoded."""
     rows, recipe, compute = stored.rows, expansion.plan.recipe, expansion.plan.compute
     encoding: list[Future[EncodedView]] = []
-    for batch in stored_batches(rows, recipe.views.attacked, attack=True, batch_size=compute.batch_size):
+    for batch in stored_batches(rows, recipe.views.attacked, attack=True, batch_size=compute.views_per_call):
         codes = np.stack([stored.codes(place) for place in batch])
         with times.measure("models"):
             canvases = decode_codes(codes, expansion.quantizer, compute, expansion.device)

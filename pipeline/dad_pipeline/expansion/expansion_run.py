@@ -15,7 +15,8 @@ from dad_datasets.lease import only_writer
 from dad_datasets.manifest import require_same_run, write_manifest
 from dad_datasets.preparing import refuse_out_inside_source
 from dad_datasets.summary import summarise, summary_table
-from dad_pipeline.expansion.comparison import compare_hashes, compare_with_reference
+from dad_pipeline.expansion.card_note import card_note
+from dad_pipeline.expansion.comparison import HashComparison, compare_hashes, compare_with_reference
 from dad_pipeline.expansion.expanded_unit import Expansion, expand_unit
 from dad_pipeline.expansion.origin import open_origin, quantizer_of
 from dad_pipeline.expansion.plan import ExpandedFormat, plan_expansion
@@ -57,7 +58,7 @@ def expand_dataset(
         missing = missing_units(folder, origin.units, plan.manifest.fingerprint)
         done = len(origin.units) - len(missing)
         console.print(
-            f"{len(origin.units):,} units, decoded on {where.type} in {plan.compute.precision}"
+            f"{len(origin.units):,} units, decoded on {where.type} in {plan.compute.decoder_precision}"
             + (f"; {done:,} units are finished already" if done else ""),
             highlight=False,
         )
@@ -74,16 +75,21 @@ def expand_dataset(
                 console=console,
             )
         units = [unit.unit for unit in origin.units]
+        hashes = compare_hashes(origin.folder, folder, units)
         if missing or existing is None or existing.state != "finished":
-            finish_dataset(folder, plan.manifest, units)
-        _close(expansion, units, seconds, check, console)
+            finish_dataset(folder, plan.manifest, units, card_note=card_note(origin, plan, hashes))
+        _close(expansion, hashes, units, seconds, check, console)
 
 
 def _close(
-    expansion: Expansion, units: list[str], seconds: dict[str, float] | None, check: int, console: Console
+    expansion: Expansion,
+    hashes: HashComparison,
+    units: list[str],
+    seconds: dict[str, float] | None,
+    check: int,
+    console: Console,
 ) -> None:
     """The closing table, and what the comparisons say."""
-    hashes = compare_hashes(expansion.origin.folder, expansion.folder, units)
     table = summary_table(summarise(expansion.folder, units), title=f"dataset {expansion.folder.url}", seconds=seconds)
     table.add_row("images with the origin's very pixels", f"{hashes.identical:,} of {hashes.views:,}")
     console.print(table)
@@ -97,7 +103,7 @@ def _close(
         f"{result.differing_share:.2%} of the values differ",
         highlight=False,
     )
-    if result.largest > 1 and expansion.plan.compute.precision == "float32":
+    if result.largest > 1 and expansion.plan.compute.decoder_precision == "float32":
         raise UserError(
             f"{expansion.folder.url}: pixels are {result.largest}/255 from what the codes stand for; at most 1/255 is "
             "expected of any machine: remove it and expand again elsewhere"

@@ -99,7 +99,7 @@ def _labelled(
 ) -> Iterator[tuple[int, Row]]:
     """A row for each of `rows`, with its place; failed ones keep theirs."""
     assert tar is not None
-    labelled, size = labelling.labelled, labelling.recipe.compute.batch_size
+    labelled, size = labelling.labelled, labelling.recipe.compute.views_per_call
     with open_shard(labelled.folder, unit) as shard:
         for attack in (True, False):
             batches = stored_batches(rows, labelled.views.attacked, attack=attack, batch_size=size)

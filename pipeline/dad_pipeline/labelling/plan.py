@@ -13,6 +13,7 @@ from dad_datasets.errors import UserError
 from dad_datasets.labels import identity_of_set
 from dad_datasets.layout import FORMAT_VERSION
 from dad_datasets.manifest import Manifest, fingerprint_of
+from dad_pipeline.batch_size import find_batch_size
 from dad_pipeline.checkpoint_file import weights_sha256
 from dad_pipeline.fingerprint import library_versions, settle, without_paths
 from dad_pipeline.labelling.labelled_set import LabelledSet
@@ -48,6 +49,7 @@ def plan_labels(labelled: LabelledSet, recipe: LabelRecipe, existing: Manifest |
     with told_of_memory(recipe.compute):
         teacher = load_teacher(recipe.teacher, class_names=_prompted_names(labelled.manifest, recipe), device=device)
         _check_teacher(teacher, labelled, recipe, device)
+        recipe = _with_batch_size(recipe, teacher, labelled.views.size, device)
     fields = _fields(labelled, recipe, teacher)
     manifest = Manifest(
         kind="labels",
@@ -62,6 +64,18 @@ def plan_labels(labelled: LabelledSet, recipe: LabelRecipe, existing: Manifest |
         clean_sha256="",
     )
     return LabelPlan(recipe=recipe, teacher=teacher, device=device, manifest=manifest)
+
+
+def _with_batch_size(recipe: LabelRecipe, teacher: Teacher, size: int, device: torch.device) -> LabelRecipe:
+    compute = recipe.compute
+
+    def trial(num_views: int) -> None:
+        with torch.no_grad(), precision(compute, device):
+            teacher(torch.zeros(num_views, 3, size, size, device=device))
+
+    if compute.batch_size == "auto":
+        compute = compute.model_copy(update={"batch_size": find_batch_size(device, trial)})
+    return recipe.model_copy(update={"compute": compute})
 
 
 def _prompted_names(manifest: Manifest, recipe: LabelRecipe) -> Sequence[str] | None:

@@ -37,7 +37,7 @@ def _some_views(
 ) -> Iterator[tuple[Float[Tensor, "b 3 h w"], Int[Tensor, " b"]]]:
     recipe, units = plan.recipe, labelled.units
     spread = units[:: max(1, len(units) // UNITS_LOOKED_AT)][:UNITS_LOOKED_AT]
-    share, size = -(-recipe.check.samples // max(1, len(spread))), recipe.compute.batch_size
+    share, size = -(-recipe.check.samples // max(1, len(spread))), recipe.compute.views_per_call
     for unit in spread:
         rows = rows_of(labelled, unit)
         places = [place for place, row in enumerate(rows) if row["view"] == 0 and row["status"] != "failed"][:share]

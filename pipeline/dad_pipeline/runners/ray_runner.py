@@ -2,44 +2,62 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
+import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
+import dad_datasets
+import dad_pipeline
 from dad_datasets.errors import UserError
 from dad_datasets.sources import WorkUnit
-from dad_pipeline.runners.runner import Event, RetryQueue, ViewsDone
+from dad_pipeline.runners.holding import Holding
+from dad_pipeline.runners.retry_queue import Assignment, RetryQueue
+from dad_pipeline.runners.runner import Event, Note, ViewsDone
 from dad_pipeline.shard_generation import UnitReport
-from dad_pipeline.worker import UNITS_IN_FLIGHT, UnitFailure, Worker, WorkerSettings
+from dad_pipeline.worker import UNITS_IN_FLIGHT, UnitFailure, Worker, WorkerLostError, WorkerSettings
 
 POLL_S = 1.0
+RECOUNT_S = 10.0
+"""How often nodes that joined the cluster are looked for."""
+
+PATIENCE_S = 30.0
+"""After so long without any worker the user is told what the run waits for."""
 
 
 class _WorkerActor:
     """The actor: a Worker, and a count of views that the driver asks for while units are running."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, directory: str) -> None:
         self._views = 0
         self._lock = threading.Lock()
         # Ray would turn an error raised here into a dead actor, and its text into a traceback.
-        self._mistake: UserError | None = None
+        self._failure: UserError | WorkerLostError | None = None
         try:
+            _enter(directory)
             self._worker = Worker(settings, on_views=self._count)
         except UserError as mistake:
-            self._mistake = mistake
+            self._failure = UserError(f"on the node {socket.gethostname()}: {mistake}")
+        except WorkerLostError as lost:
+            self._failure = lost
 
     def _count(self, views: int) -> None:
         with self._lock:
             self._views += views
 
-    def generate(self, unit: WorkUnit) -> UnitReport | UnitFailure:
-        if self._mistake is not None:
-            raise self._mistake
-        return self._worker.generate(unit)
+    def prove_ready(self) -> None:
+        """Raises what went wrong while the worker was built."""
+        if self._failure is not None:
+            raise self._failure
+
+    def generate(self, assignment: Assignment) -> UnitReport | UnitFailure:
+        return self._worker.generate(assignment.unit, careful=assignment.careful)
 
     def take_views(self) -> int:
         with self._lock:
@@ -47,20 +65,37 @@ class _WorkerActor:
         return views
 
 
+def _enter(directory: str) -> None:
+    """Paths of the recipe start where the driver was started."""
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise UserError(f"the directory {directory}, in which the run was started: {error.strerror}") from None
+
+
 @dataclass
 class _Member:
-    """An actor, its running units by Ray's reference, and the pending answer to the last question for its count."""
+    """An actor, what it holds, and Ray's references to the answers that it owes."""
 
     handle: Any
-    units: dict[Any, WorkUnit] = field(default_factory=dict)
+    proof: Any
+    holding: Holding = field(default_factory=Holding)
+    running: dict[Any, WorkUnit] = field(default_factory=dict)
     count: Any = None
+
+
+@dataclass(frozen=True)
+class _Died:
+    reason: str
 
 
 class RayRunner:
     """Runs actors on a cluster: the one at `address`, or one started on this machine.
 
-    Ray sets OMP_NUM_THREADS in its workers; the recipe's thread count is set through torch and overrides it. Every node
-    needs this package installed and must see the recipe's files and the output directory at the same paths.
+    Nodes may join and leave while it runs; without a fixed number of workers, those that join get some. A cluster that
+    exists already is sent this package's code; every node needs the other libraries in the driver's versions, and must
+    see the recipe's files and the output directory at the same paths. Each worker checks that. Ray sets
+    OMP_NUM_THREADS in its workers; the recipe's thread count is set through torch and overrides it.
     """
 
     def __init__(self, *, workers: int | None, address: str | None) -> None:
@@ -71,98 +106,164 @@ class RayRunner:
         """See `Runner`. An error of the user or of the device's memory is raised from here."""
         started = not ray.is_initialized()
         if started:
-            _connect(self._address)
-        members: list[_Member] = []
+            _connect(self._address or os.environ.get("RAY_ADDRESS"))
+        crew = _Crew(self._workers, settings)
         try:
-            count, options = self._placement(settings)
-            actor = ray.remote(_WorkerActor).options(max_concurrency=UNITS_IN_FLIGHT + 1, **options)
-            members += [_Member(actor.remote(settings)) for _ in range(count)]
-            yield from _drive(members, actor, RetryQueue(units, settings.recipe.max_retries), settings)
+            yield from crew.work(RetryQueue(units, settings.recipe.max_retries))
         finally:
-            for member in members:
-                ray.kill(member.handle)
-            if started:
-                ray.shutdown()
-
-    def _placement(self, settings: WorkerSettings) -> tuple[int, dict[str, float]]:
-        """How many actors, and what each of them holds."""
-        resources = ray.cluster_resources()
-        if settings.recipe.compute.device == "cuda":
-            gpus = int(resources.get("GPU", 0))
-            if not gpus:
-                raise UserError("compute.device = cuda: the Ray cluster has no GPU; allowed here: cpu, auto")
-            workers = self._workers or gpus
-            return workers, {"num_gpus": min(1.0, gpus / workers)}
-        cores = int(resources.get("CPU", 1))
-        threads = settings.recipe.compute.threads
-        assert threads != "auto"
-        workers = self._workers or max(1, cores // threads)
-        return workers, {"num_cpus": min(float(threads), cores / workers)}
+            try:
+                crew.end_units()
+            finally:
+                crew.dismiss()
+                if started:
+                    ray.shutdown()
 
 
 def _connect(address: str | None) -> None:
+    # Nodes of a cluster that was there before may have another version of this package, or none.
+    code = {"runtime_env": {"py_modules": [dad_datasets, dad_pipeline]}} if address is not None else {}
+    where = address or "local"  # not None: that joins whatever cluster this machine had last
     try:
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=where, include_dashboard=False, log_to_driver=False, logging_level="ERROR", **code)
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"--ray-address {address}: no Ray cluster could be reached: {reason}") from None
 
 
-def _drive(members: list[_Member], actor: Any, todo: RetryQueue, settings: WorkerSettings) -> Iterator[Event]:
-    for member in members:
-        _refill(member, todo)
-    while any(member.units for member in members):
-        running = [reference for member in members for reference in member.units]
-        ready, _ = ray.wait(running, num_returns=1, timeout=POLL_S)
-        for index, member in enumerate(members):
-            yield from _progress(member)
-            for reference in [r for r in ready if r in member.units]:
-                unit = member.units.pop(reference, None)
-                if unit is None:
-                    continue  # given back already, with the rest of a dead actor's units
-                outcome = _outcome(reference, unit)
-                if isinstance(outcome, _Died):
-                    lost = [unit, *member.units.values()]
-                    members[index] = member = _Member(actor.remote(settings))
-                    yield from todo.lose(lost, outcome.reason)
-                else:
-                    yield from todo.settle(unit, outcome)
-        for member in members:
-            _refill(member, todo)
+class _Crew:
+    """The actors of a run."""
+
+    def __init__(self, workers: int | None, settings: WorkerSettings) -> None:
+        self._workers = workers
+        self._settings = settings
+        self._limit_s = settings.recipe.stall_timeout_s
+        self._needs = self._needs_of_one()
+        self._actor = ray.remote(_WorkerActor).options(max_concurrency=UNITS_IN_FLIGHT + 1, **self._needs)
+        self._members: list[_Member] = []
+
+    def work(self, todo: RetryQueue) -> Iterator[Event]:
+        """Every unit of `todo`, on as many actors as there is room for."""
+        recounted_s, waited_from_s = -RECOUNT_S, time.monotonic()
+        while todo or any(member.running for member in self._members):
+            if time.monotonic() - recounted_s > RECOUNT_S:
+                self._members += [self._start() for _ in range(self._wanted() - len(self._members))]
+                recounted_s = time.monotonic()
+            owed = [reference for member in self._members for reference in (*member.running, member.proof)]
+            ready, _ = ray.wait([reference for reference in owed if reference is not None], timeout=POLL_S)
+            for index, member in enumerate(self._members):
+                yield from self._listen(index, member, set(ready), todo)
+            for member in self._members:
+                for assignment in member.holding.fill(todo):
+                    member.running[member.handle.generate.remote(assignment)] = assignment.unit
+            if any(member.holding.ready for member in self._members):
+                waited_from_s = time.monotonic()
+            elif time.monotonic() - waited_from_s > PATIENCE_S:
+                yield Note(f"no worker is ready yet: each needs {self._room()}, and the cluster has {_resources()}")
+                waited_from_s = float("inf")
+
+    def end_units(self) -> None:
+        """Wait for the units in hand, but for those of workers that hang."""
+        while running := [reference for member in self._living() for reference in member.running]:
+            ready, _ = ray.wait(running, timeout=POLL_S)
+            for member in self._members:
+                for reference in member.running.keys() & set(ready):
+                    member.holding.end(member.running.pop(reference).name)
+                for _ in _progress(member):
+                    pass
+
+    def dismiss(self) -> None:
+        """Kill every actor."""
+        for member in self._members:
+            ray.kill(member.handle)
+
+    def _living(self) -> list[_Member]:
+        return [member for member in self._members if not member.holding.hangs(self._limit_s)]
+
+    def _start(self) -> _Member:
+        handle = self._actor.remote(self._settings, os.getcwd())
+        return _Member(handle, handle.prove_ready.remote())
+
+    def _listen(self, index: int, member: _Member, ready: set[Any], todo: RetryQueue) -> Iterator[Event]:
+        """What came from one actor; where it died, another takes its place."""
+        yield from _progress(member)
+        died = _Died(f"no progress for {self._limit_s:g} s") if member.holding.hangs(self._limit_s) else None
+        if member.proof in ready:
+            proof, member.proof = member.proof, None
+            answer = _answer(proof)
+            died = answer if isinstance(answer, _Died) else died
+            member.holding.ready = died is None
+            member.holding.heard()
+        for reference in member.running.keys() & ready:
+            outcome = _answer(reference)
+            if isinstance(outcome, _Died):
+                died = outcome
+                continue
+            unit = member.running.pop(reference)
+            member.holding.end(unit.name)
+            if isinstance(outcome, str):
+                outcome = UnitFailure(unit=unit.name, reason=outcome)
+            yield from todo.settle(unit, outcome)
+        if died is not None:
+            ray.kill(member.handle)
+            self._members[index] = self._start()
+            yield from todo.lose(member.running.values(), f"its worker died ({died.reason})")
+
+    def _needs_of_one(self) -> dict[str, float]:
+        """What each actor holds."""
+        resources, compute = ray.cluster_resources(), self._settings.recipe.compute
+        if compute.device == "cuda":
+            gpus = int(resources.get("GPU", 0))
+            if not gpus:
+                raise UserError("compute.device = cuda: the Ray cluster has no GPU; allowed here: cpu, auto")
+            return {"num_gpus": min(1.0, gpus / (self._workers or gpus))}
+        assert compute.threads != "auto"
+        cores = int(resources.get("CPU", 1))
+        return {"num_cpus": min(float(compute.threads), cores / (self._workers or 1))}
+
+    def _wanted(self) -> int:
+        if self._workers is not None:
+            return self._workers
+        resource, amount = ("GPU", "num_gpus") if "num_gpus" in self._needs else ("CPU", "num_cpus")
+        return max(1, int(ray.cluster_resources().get(resource, 0) / self._needs[amount]))
+
+    def _room(self) -> str:
+        return " and ".join(f"{amount:g} {name.removeprefix('num_')}" for name, amount in self._needs.items())
 
 
-def _refill(member: _Member, todo: RetryQueue) -> None:
-    while len(member.units) < UNITS_IN_FLIGHT and (unit := todo.take()) is not None:
-        member.units[member.handle.generate.remote(unit)] = unit
+def _resources() -> str:
+    resources = ray.cluster_resources()
+    return f"{resources.get('CPU', 0):g} cpus and {resources.get('GPU', 0):g} gpus, in use or not"
 
 
-@dataclass(frozen=True)
-class _Died:
-    reason: str
-
-
-def _outcome(reference: Any, unit: WorkUnit) -> UnitReport | UnitFailure | _Died:
+def _answer(reference: Any) -> Any:
+    """An actor's answer; _Died where there is none to come, a reason (str) where it failed at the unit alone."""
     try:
-        outcome: UnitReport | UnitFailure = ray.get(reference)
+        return ray.get(reference)
     except RayTaskError as error:
         if isinstance(error.cause, UserError):
             raise error.cause from None
-        return UnitFailure(unit=unit.name, reason=str(error.cause))
-    except RayActorError as error:
-        return _Died(f"its worker died ({str(error).splitlines()[0]})")
-    return outcome
+        if isinstance(error.cause, WorkerLostError):
+            return _Died(str(error.cause))
+        return str(error.cause)
+    except RayError as error:
+        return _Died((str(error).splitlines() or [type(error).__name__])[0])
 
 
 def _progress(member: _Member) -> Iterator[Event]:
     """Views done since the last look, without waiting for an actor that is busy or gone."""
+    if not member.holding.ready:
+        return
     if member.count is None:
         member.count = member.handle.take_views.remote()
         return
     ready, _ = ray.wait([member.count], timeout=0)
-    if ready:
-        try:
-            yield ViewsDone(ray.get(ready[0]))
-        except RayActorError:
-            return
-        finally:
-            member.count = None
+    if not ready:
+        return
+    member.count = None
+    try:
+        views = ray.get(ready[0])
+    except RayError:
+        return  # its units' answers say the same
+    if views:
+        member.holding.heard()
+        yield ViewsDone(views)

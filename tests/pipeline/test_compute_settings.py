@@ -1,0 +1,97 @@
+"""How the numbers are computed: the batch that a GPU holds, and each network in its own precision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_run import RawRecipe, run_recipe
+from torch import Tensor, nn
+
+from dad_datasets.errors import UserError
+from dad_pipeline.adversarial_views import attack_pixels
+from dad_pipeline.batch_size import LARGEST, ON_CPU, find_batch_size, largest_fitting
+from dad_pipeline.models import load_models
+from dad_pipeline.recipe import Recipe
+
+
+@given(st.integers(1, 3 * LARGEST))
+def test_the_largest_power_of_two_that_fits(room: int) -> None:
+    def trial(size: int) -> None:
+        if size > room:
+            raise torch.OutOfMemoryError
+
+    size = largest_fitting(trial)
+    assert size <= room
+    assert size == LARGEST or 2 * size > room
+
+
+def test_a_gpu_too_small_for_one_view_is_told() -> None:
+    def trial(_: int) -> None:
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(UserError, match="not even one view fits"):
+        largest_fitting(trial)
+
+
+def test_other_errors_of_a_trial_are_not_taken_for_a_full_memory() -> None:
+    def trial(_: int) -> None:
+        raise RuntimeError("no kernel image")
+
+    with pytest.raises(RuntimeError, match="no kernel image"):
+        largest_fitting(trial)
+
+
+def test_nothing_is_tried_on_a_cpu() -> None:
+    assert find_batch_size(torch.device("cpu"), lambda _: pytest.fail("tried")) == ON_CPU
+
+
+def test_auto_is_settled_in_the_manifest_and_kept_on_resume(
+    recipe: RawRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe["compute"]["batch_size"] = "auto"
+    run_recipe(recipe, tmp_path / "set")
+    fields = json.loads((tmp_path / "set/manifest.json").read_text())["fingerprinted"]
+    assert fields["recipe"]["compute"]["batch_size"] == ON_CPU
+    monkeypatch.setattr("dad_pipeline.batch_size.ON_CPU", 4)  # as if this machine offered something else
+    complete, _ = run_recipe(recipe, tmp_path / "set")
+    assert complete
+
+
+def _noting(seen: set[torch.dtype]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    """A hook that notes what a product next to the module's own would be computed in."""
+
+    def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        with torch.no_grad():
+            seen.add((torch.ones(1, 1) @ torch.ones(1, 1)).dtype)
+
+    return note
+
+
+@pytest.mark.parametrize(
+    ("classifiers", "vqgan"),
+    [("float32", "bfloat16"), ("bfloat16", "float32"), ("bfloat16", None), ("float32", None)],
+)
+@pytest.mark.parametrize("gradient", ["at_reconstruction", "straight_through"])
+def test_each_network_computes_in_its_own_precision(
+    recipe: RawRecipe, classifiers: str, vqgan: str | None, gradient: str
+) -> None:
+    """Seen from inside every network, in every call that an attack makes."""
+    recipe["compute"] |= {"precision": classifiers, "quantizer_precision": vqgan}
+    recipe["attack"]["gradient"] = gradient
+    settings = Recipe.model_validate(recipe)
+    models = load_models(settings, None)
+    networks = {"teacher": models.teacher.network, "encoder": models.quantizer.encoder}
+    networks["decoder"] = models.quantizer.decoder
+    seen: dict[str, set[torch.dtype]] = {name: set() for name in networks}
+    for name, network in networks.items():
+        network.register_forward_pre_hook(_noting(seen[name]))
+    attack_pixels(models, settings, torch.rand(2, 3, 16, 16), torch.tensor([0, 1]))
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    of_vqgan = {dtypes[vqgan or classifiers]}
+    assert seen == {"teacher": {dtypes[classifiers]}, "encoder": of_vqgan, "decoder": of_vqgan}
