@@ -6,13 +6,15 @@ READY := $(VENV)/.ready
 # The corruptions' oracle in the tests. Its dependencies stand in the group dev, with an opencv that needs no screen.
 ORACLE := imagecorruptions-imaug
 
-.PHONY: help demo test check format slow clean
+.PHONY: help demo test check format slow bench docs clean
 
 help:
 	@echo "make demo    MNIST, a small CLIP and a small VQGAN: shards, three students and their table under runs/demo"
 	@echo "make test    the tests"
 	@echo "make check   ruff, strict types, import layers"
 	@echo "make slow    the longer test campaigns"
+	@echo "make bench   the speed benchmarks, and their table in benchmarks/README.md; wants an idle machine"
+	@echo "make docs    the documentation as a site, under site/"
 
 $(READY): pyproject.toml constraints.txt
 	@if command -v uv >/dev/null 2>&1; then \
@@ -40,6 +42,17 @@ test: $(READY)
 
 slow: $(READY)
 	$(BIN)/pytest -q -m slow
+
+# One thread where a figure is "a core"; generation takes the cores that its recipe finds.
+bench: $(READY)
+	for script in writing_speed image_codecs reading_speed storage scale; do \
+		OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$script.py --out benchmarks/results/speed || exit 1; done
+	for script in generation_speed training_speed; do \
+		$(BIN)/python benchmarks/$$script.py --out benchmarks/results/speed || exit 1; done
+	$(BIN)/python benchmarks/table.py
+
+docs: $(READY)
+	$(BIN)/mkdocs build --strict
 
 check: $(READY)
 	$(BIN)/ruff check .

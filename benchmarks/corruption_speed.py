@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ import imagecorruptions
 import numpy as np
 import skimage.data
 import torch
+from machine import cpu_model, gpu_model
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -107,22 +107,13 @@ def main() -> None:
     if arguments.out is not None:
         cpu = f"{cpu_model()}, 1 thread"
         result = {
-            "hardware": cpu if arguments.device == "cpu" else f"{torch.cuda.get_device_name()}; the fork on {cpu}",
+            "hardware": cpu if arguments.device == "cpu" else f"{gpu_model()}; the fork on {cpu}",
             "torch": torch.__version__,
             "severity": SEVERITY,
             "rows": [asdict(row) for row in rows],
         }
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-
-
-def cpu_model() -> str:
-    """As Linux names it, else the architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 import skimage
 import torch
 import yaml
+from machine import cpu_model
 from PIL import Image
 
 from dad_pipeline.quantizer import Quantizer, QuantizerArchitecture
@@ -122,7 +122,7 @@ def main() -> None:
         "models_s_per_image": round(log["stage_seconds"]["models"] / NUM_IMAGES, 2),
         "peak_memory_gib": round(peak_bytes / 2**30, 2),
         "tar_bytes_per_image": tars // NUM_IMAGES,
-        "hardware": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "hardware": f"{cpu_model()}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
     }
     (args.out / "result.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import timm
-import torch
+from machine import hardware, versions
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -68,12 +66,6 @@ def set_figures(folder: Path) -> dict[str, float]:
     return {name: mean.value for name, mean in summarise(dataset, finished_units(dataset)).means.items()}
 
 
-def hardware() -> dict[str, object]:
-    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"cpu": cpu.partition(":")[2].strip(), "cores": os.cpu_count(), "gpu": gpu, "system": platform.system()}
-
-
 def write_results(name: str, title: str, sets: Sequence[str], workspace: Path, *, recipes: Path) -> None:
     """Evaluate every student of the stage, and the teacher, on the test recipe, and write the files of results."""
     console = Console()
@@ -86,7 +78,7 @@ def write_results(name: str, title: str, sets: Sequence[str], workspace: Path, *
     document = {
         "title": title,
         "hardware": hardware(),
-        "versions": {"torch": torch.__version__, "timm": timm.__version__, "python": platform.python_version()},
+        "versions": versions("torch", "timm"),
         "seeds": sorted({seed for _, seed in by_run}),
         "training": read_recipe(recipes / "train.yaml"),
         "seconds": json.loads((workspace / f"{name}-times.json").read_text()),
