@@ -12,9 +12,9 @@ from dad_datasets.errors import UserError
 from dad_datasets.index import view_in
 from dad_datasets.manifest import Manifest
 from dad_datasets.record import pixels_sha256
-from dad_datasets.settings import build_settings
+from dad_datasets.recorded_source import recorded_source
 from dad_datasets.shard_reader import ShardReader
-from dad_datasets.sources import CleanSource, SourceSettings, WorkUnit, open_source
+from dad_datasets.sources import CleanSource, WorkUnit, open_source
 from dad_datasets.views import Canvas, View, replay
 
 
@@ -60,7 +60,7 @@ class CleanViews:
     def _find(self, unit: str) -> tuple[CleanSource, WorkUnit]:
         recipe = self._manifest.recipe
         if self._source is None:
-            self._source = open_source(build_settings(SourceSettings, recipe["source"], origin="the dataset's source"))
+            self._source = open_source(recorded_source(self._manifest, origin="the dataset's source"))
         for work in self._source.plan(recipe["samples_per_shard"]):
             if work.name == unit:
                 return self._source, work

@@ -49,13 +49,21 @@ def grid_rows(
 
 
 def _caption(row: Mapping[str, Any], manifest: Manifest) -> str:
-    def name(index: int) -> str:
-        names = manifest.class_names or ()
-        return names[index] if 0 <= index < len(names) else str(index)
+    def name(column: str) -> str:
+        index, names = row[column], manifest.class_names or ()
+        return names[index] if index is not None and 0 <= index < len(names) else _shown(index, "")
+
+    def figure(column: str, form: str) -> str:
+        return _shown(row[column], form)
 
     return (
-        f"{name(row['label'])}: teacher {name(row['teacher_clean_top1'])} {row['teacher_clean_confidence']:.0%} -> "
-        f"{name(row['teacher_adv_top1'])} {row['teacher_adv_confidence']:.0%}\n"
-        f"{row['codes_changed_by_attack']:.0%} of the codes changed by the attack, "
-        f"{row['psnr_db']:.1f} dB (VQGAN alone {row['psnr_vqgan_db']:.1f})"
+        f"{name('label')}: teacher {name('teacher_clean_top1')} {figure('teacher_clean_confidence', '.0%')} -> "
+        f"{name('teacher_adv_top1')} {figure('teacher_adv_confidence', '.0%')}\n"
+        f"{figure('codes_changed_by_attack', '.0%')} of the codes changed by the attack, "
+        f"{figure('psnr_db', '.1f')} dB (VQGAN alone {figure('psnr_vqgan_db', '.1f')})"
     )
+
+
+def _shown(value: float | None, form: str) -> str:
+    """A measurement; other programs' indexes may lack some."""
+    return "unknown" if value is None else format(value, form)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -75,7 +75,8 @@ def generate_dataset(
                 failed = _drive(plan, missing, folder, runner, log, console, failed)
             finally:
                 folder.sweep()  # what killed workers left; those that lived have ended
-                log.publish()
+                with suppress(OSError):  # where the disk is full the error that says so is on its way
+                    log.publish()
         else:
             manifest = plan.manifest
         names = plan.units.names

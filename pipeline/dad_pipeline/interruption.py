@@ -24,8 +24,10 @@ def told_of_interruption(what: str) -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal told
         if not told:
-            # Not through the console: the signal may have come while that was writing.
-            os.write(STANDARD_ERROR, f"\ninterrupted: {what}; Ctrl-C again to stop at once\n".encode())
+            # Not through the console: the signal may have come while that was writing. Not from here: another signal
+            # that came meanwhile would be one with this.
+            message = f"\ninterrupted: {what}; Ctrl-C again to stop at once\n".encode()
+            threading.Thread(target=os.write, args=(STANDARD_ERROR, message)).start()
         told = True
         raise KeyboardInterrupt
 

@@ -19,6 +19,7 @@ from dad_datasets.index import read_index
 from dad_datasets.manifest import Manifest, read_manifest
 from dad_datasets.plugins import Replayed
 from dad_datasets.record import pixels_sha256
+from dad_datasets.recorded_source import recorded_source
 from dad_datasets.settings import build_settings
 from dad_datasets.shard_reader import open_shard
 from dad_datasets.sources import CleanSource, WorkUnit, open_source
@@ -57,7 +58,7 @@ def replay(dataset: str, views: Sequence[tuple[str, str]]) -> list[Replayed]:
     wanted: dict[str, set[str]] = {}
     for name, key in views:
         wanted.setdefault(name, set()).add(key)
-    source = open_source(recipe.source)
+    source = open_source(recorded_source(manifest, origin="the dataset's source"))
     if source.identity() != manifest.fingerprinted["source"]:
         raise UserError(
             f"the source {recipe.source.path} is not the one that the dataset was made from: it has changed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dad_datasets import cli
+from dad_datasets.clean_views import CleanViews
 from dad_datasets.cli import build_app
 from dad_datasets.errors import UserError
 from dad_datasets.folder import LocalFolder
@@ -25,6 +27,7 @@ from dad_datasets.index import Row, ShardSummary, index_schema, read_index, read
 from dad_datasets.layout import MANIFEST, SHARD_TABLE, index_name, shard_name
 from dad_datasets.manifest import LARGEST_MANIFEST_BYTES, read_manifest
 from dad_datasets.record import npy_bytes, read_npy
+from dad_datasets.recorded_source import recorded_source
 from dad_datasets.shard_files import ShardFiles
 from dad_datasets.shard_reader import LARGEST_MEMBER_BYTES, ShardReader
 from dad_datasets.shard_table import read_shard_table, write_shard_table
@@ -159,6 +162,27 @@ def test_a_manifest_is_checked(tmp_path: Path, fields: dict[str, object], told: 
     path.write_text(json.dumps(manifest(**fields)))
     with pytest.raises(UserError, match=told):
         read_manifest(LocalFolder(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["http://203.0.113.7/x", "github://o:r@main/", "zip://a::s3://b/c", "data:,x", "S3://b", "ftp://h/x", "::/x"],
+)
+def test_a_manifest_cannot_send_a_reader_to_any_server(tmp_path: Path, path: str) -> None:
+    recipe = {**manifest()["recipe"], "source": {"path": path}}  # type: ignore[dict-item]
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest(recipe=recipe)))
+    theirs = read_manifest(LocalFolder(tmp_path))
+    with pytest.raises(UserError, match=rf"^source: {re.escape(path)} is not opened because a manifest says so"):
+        recorded_source(theirs, origin="source")
+    with pytest.raises(UserError, match="is not opened because a manifest says so"):
+        CleanViews(theirs).canvases(UNIT, [ROW], None)
+
+
+@pytest.mark.parametrize("path", ["photos/train", "/data/{0..3}.tar", "s3://bucket/photos", "gs://b/x", "file:///x"])
+def test_local_paths_and_stores_in_a_manifest_are_opened(tmp_path: Path, path: str) -> None:
+    recipe = {**manifest()["recipe"], "source": {"path": path}}  # type: ignore[dict-item]
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest(recipe=recipe)))
+    assert recorded_source(read_manifest(LocalFolder(tmp_path)), origin="source").path == path
 
 
 def test_a_manifest_of_100_gb_is_not_read(tmp_path: Path) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faulty_s3 import FaultyS3, faulty_s3, seeded_faults, stored, uploads_left
+from faulty_s3 import FaultyS3, seeded_faults, stored, uploads_left
 from rich.console import Console
 from s3fs import S3FileSystem
 from tiny_labels import label, label_recipe
@@ -25,12 +24,6 @@ PHOTOS, CODES, IMAGES = "s3://bucket/photos/tiny", "s3://bucket/codes", "s3://bu
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[FaultyS3]:
-    with faulty_s3() as s3:
-        yield s3
-
-
-@pytest.fixture(scope="module")
 def local(server: FaultyS3, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set of codes and the expanded one on a local disk, made from PHOTOS; the codes at CODES as well."""
     base = tmp_path_factory.mktemp("local")
@@ -40,13 +33,6 @@ def local(server: FaultyS3, tmp_path_factory: pytest.TempPathFactory) -> Path:
     expand(str(base / "codes"), str(base / "images"))
     S3FileSystem().put(str(base / "codes"), CODES, recursive=True)
     return base
-
-
-@pytest.fixture
-def s3(server: FaultyS3) -> Iterator[FaultyS3]:
-    server.behave()
-    yield server
-    server.behave()
 
 
 def raw_recipe(base: Path) -> RawRecipe:

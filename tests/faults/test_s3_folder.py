@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
-from faulty_s3 import FAULTS, Fault, FaultyS3, Request, faulty_s3, seeded_faults, stored, uploads_left
+from faulty_s3 import FAULTS, Fault, FaultyS3, Request, seeded_faults, stored, uploads_left
 from s3fs import S3FileSystem
 
 from dad_datasets import transfers
@@ -24,24 +23,6 @@ from dad_datasets.store_errors import StoreError
 OUT = "s3://bucket/out"
 PARTED = 2 * transfers.PART_BYTES + 12345
 """Bytes of a file that goes in three parts."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FaultyS3]:
-    with faulty_s3() as s3:
-        yield s3
-
-
-@pytest.fixture
-def s3(server: FaultyS3) -> Iterator[FaultyS3]:
-    """The server, with an empty bucket and without faults."""
-    server.behave()
-    yield server
-    server.behave()
-    filesystem = S3FileSystem()
-    for path in filesystem.find("bucket"):
-        filesystem.rm_file(path)
-    open_folder("s3://bucket").sweep()
 
 
 def publish(folder: Folder, name: str, content: bytes) -> None:

@@ -8,12 +8,11 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from functools import partial
 
 import fsspec
 import pytest
-from faulty_s3 import FAULTS, Fault, FaultyS3, Request, faulty_s3, stored
+from faulty_s3 import FAULTS, Fault, FaultyS3, Request, stored
 from s3fs import S3FileSystem
 
 from dad_datasets.conditional_object import ConditionalObject
@@ -25,23 +24,6 @@ from dad_datasets.object_lease import EXPIRY_S, LeaseLostError, ObjectLease
 from dad_datasets.remote_folder import RemoteFolder
 
 OUT = "s3://bucket/out"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FaultyS3]:
-    with faulty_s3() as s3:
-        yield s3
-
-
-@pytest.fixture
-def s3(server: FaultyS3) -> Iterator[FaultyS3]:
-    """The server, with an empty bucket and without faults."""
-    server.behave()
-    yield server
-    server.behave()
-    filesystem = S3FileSystem()
-    for path in filesystem.find("bucket"):
-        filesystem.rm_file(path)
 
 
 def lease(**options: float) -> ObjectLease:

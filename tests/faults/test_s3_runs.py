@@ -7,12 +7,11 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from faulty_s3 import Fault, FaultyS3, Request, faulty_s3, seeded_faults, stored, uploads_left
+from faulty_s3 import Fault, FaultyS3, Request, seeded_faults, stored, uploads_left
 from s3fs import S3FileSystem
 from tiny_run import RawRecipe, dataset_bytes, run_recipe, tiny_recipe, write_images, write_quantizer
 from tiny_training import checkpoint, flat_tensors, train, training_recipe
@@ -29,12 +28,6 @@ from dad_datasets.sources import SourceSettings
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 DAD = str(Path(sys.executable).with_name("dad"))
 PHOTOS, OUT = "s3://bucket/photos/tiny", "s3://bucket/out"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FaultyS3]:
-    with faulty_s3() as s3:
-        yield s3
 
 
 @pytest.fixture(scope="module")
@@ -57,18 +50,6 @@ def undisturbed(recipe: RawRecipe, tmp_path_factory: pytest.TempPathFactory) -> 
     complete, _ = run_recipe(recipe, folder)
     assert complete
     return folder
-
-
-@pytest.fixture
-def s3(server: FaultyS3, images: Path) -> Iterator[FaultyS3]:
-    """The server, without faults, and empty but for PHOTOS."""
-    server.behave()
-    yield server
-    server.behave()
-    filesystem = S3FileSystem(use_listings_cache=False)
-    for path in filesystem.find("bucket"):
-        if not path.startswith("bucket/photos/"):
-            filesystem.rm_file(path)
 
 
 def generating(recipe: RawRecipe, folder: Path, *arguments: str) -> list[str]:
@@ -114,9 +95,10 @@ def test_generation_from_and_to_s3_under_faults(
 def test_killed_while_sending_then_resumed(s3: FaultyS3, recipe: RawRecipe, undisturbed: Path, tmp_path: Path) -> None:
     s3.stalled = re.compile("PUT /bucket/out/shards/tiny-00001.tar")
     environment = {**os.environ, **ENVIRONMENT}
-    with subprocess.Popen(generating(recipe, tmp_path), env=environment, stdout=subprocess.DEVNULL) as run:
+    command = generating(recipe, tmp_path)
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True) as run:
         assert s3.stalling.wait(120)
-        run.kill()
+        os.killpg(run.pid, signal.SIGKILL)  # the worker too, which would send its unit to the end
     s3.behave()
     local = dataset_bytes(undisturbed)
     there = stored(OUT)
@@ -141,7 +123,7 @@ def test_a_run_that_lost_its_lease_stops_before_it_publishes_more(
     s3: FaultyS3, recipe: RawRecipe, tmp_path: Path
 ) -> None:
     def plan(request: Request) -> Fault | None:
-        if request.method == "PUT" and request.target.endswith("tiny-00000.parquet"):
+        if request.method == "PUT" and request.target.endswith(".parquet"):
             lease = '{"token": "another", "host": "elsewhere", "pid": 7}'
             S3FileSystem().pipe_file(f"bucket/out/{LEASE}", lease.encode())
         return None
@@ -150,8 +132,8 @@ def test_a_run_that_lost_its_lease_stops_before_it_publishes_more(
     with pytest.raises(UserError, match=r"has gone to another run \(process 7 on elsewhere\): it writes no more"):
         run_recipe(recipe, OUT)
     there = stored(OUT)
-    assert "index/tiny-00000.parquet" in there
-    assert "index/tiny-00002.parquet" not in there
+    # The one that was being sent, and perhaps the other in hand; never the third.
+    assert 1 <= sum(name.startswith("index/") for name in there) <= 2
     assert b"elsewhere" in there[LEASE]
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from faulty_s3 import FaultyS3, faulty_s3, seeded_faults
+from faulty_s3 import FaultyS3, seeded_faults
 from s3fs import S3FileSystem
 
 from dad_datasets.remote_stream import BLOCK_BYTES, RemoteStream
@@ -21,19 +20,6 @@ from dad_datasets.sources.tar_listing import walk_tar
 from dad_datasets.store_errors import StoreError
 
 JPEG = b"\xff\xd8\xff"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FaultyS3]:
-    with faulty_s3() as s3:
-        yield s3
-
-
-@pytest.fixture
-def s3(server: FaultyS3) -> Iterator[FaultyS3]:
-    server.behave()
-    yield server
-    server.behave()
 
 
 def tar_of(sizes: list[int], name: str) -> bytes:

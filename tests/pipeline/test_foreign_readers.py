@@ -74,7 +74,7 @@ def test_timm(dataset: Path, expected: dict[str, dict[str, Any]]) -> None:
 def test_ray_data_leaves_the_image_as_bytes(dataset: Path, expected: dict[str, dict[str, Any]]) -> None:
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         paths = [str(path) for path in sorted(dataset.glob("shards/*.tar"))]
         samples = ray.data.read_webdataset(paths, decoder=None).take_all()

@@ -202,4 +202,3 @@ def test_a_unit_that_always_fails_is_reported_and_the_others_are_made(
     complete, _ = run_recipe(recipe, tmp_path)
     assert complete
     assert dataset_bytes(tmp_path) == reference
-

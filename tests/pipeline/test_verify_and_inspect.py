@@ -178,3 +178,16 @@ def test_prepared_shards_give_the_same_images_as_their_source(whole: Path, image
     assert hashes(tmp_path / "out") == hashes(whole)
     assert read_manifest(open_folder(tmp_path / "out")).clean_sha256 == manifest.clean_sha256
     assert read_manifest(open_folder(tmp_path / "clean")).clean_sha256 == manifest.clean_sha256
+
+
+def test_inspect_draws_views_whose_measurements_are_not_known(dataset: Path, tmp_path: Path) -> None:
+    for path in (dataset / "index").glob("*.parquet"):
+        table = pq.read_table(path)
+        for name in ("teacher_adv_top1", "teacher_clean_confidence", "codes_changed_by_attack", "psnr_db"):
+            at = table.column_names.index(name)
+            table = table.set_column(at, table.field(name), pa.nulls(len(table), table.field(name).type))
+        pq.write_table(table, path)
+    picture = tmp_path / "grid.png"
+    ended = subprocess.run([DAD, "inspect", str(dataset), "--grid", str(picture)], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert picture.exists()

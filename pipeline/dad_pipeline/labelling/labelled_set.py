@@ -9,6 +9,7 @@ from dad_datasets.errors import UserError
 from dad_datasets.folder import Folder, open_folder
 from dad_datasets.index import ShardSummary
 from dad_datasets.manifest import Manifest, read_manifest
+from dad_datasets.recorded_source import recorded_source
 from dad_datasets.settings import build_settings
 from dad_datasets.shard_table import read_shard_table
 from dad_datasets.sources import CleanSource, SourceSettings, open_source
@@ -57,9 +58,8 @@ def open_labelled_set(url: str, source: SourceSettings | None) -> LabelledSet:
 def _opened(source: SourceSettings | None, manifest: Manifest, url: str) -> CleanSource:
     if source is not None:
         return open_source(source)
-    recorded = build_settings(SourceSettings, manifest.recipe["source"], origin=f"{url}: source")
     try:
-        return open_source(recorded)
+        return open_source(recorded_source(manifest, origin="source"))
     except UserError as error:
         raise UserError(
             f"{url}: the clean images that it was made from cannot be opened: name them with `source` in the recipe "

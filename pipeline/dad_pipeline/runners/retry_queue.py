@@ -26,8 +26,8 @@ class Assignment:
 class RetryQueue:
     """Units still to do, taken lazily; one that failed comes back until its retries are used up.
 
-    Of several units that a worker held when it died nobody knows which was to blame. None is charged with a try; each
-    is tried again on a worker of its own, where its death counts.
+    Of several units that a worker held when it died nobody knows which was to blame, or whether one sample is. None is
+    charged with a try; each is tried again with care on a worker of its own, where its death counts.
     """
 
     def __init__(self, units: Iterator[WorkUnit], max_retries: int) -> None:
@@ -35,6 +35,7 @@ class RetryQueue:
         self._next = next(units, None)
         self._returned: deque[WorkUnit] = deque()
         self._suspects: deque[WorkUnit] = deque()
+        self._careful: set[str] = set()
         self._tries: dict[str, int] = {}
         self._max_retries = max_retries
         self._deaths = 0
@@ -46,7 +47,9 @@ class RetryQueue:
     def take(self, *, idle: bool) -> Assignment | None:
         """The next unit for a worker that is `idle` or holds another unit; None where there is none for it now."""
         if self._suspects and idle:
-            return Assignment(unit=self._suspects.popleft(), careful=True)
+            suspect = self._suspects.popleft()
+            self._careful.add(suspect.name)
+            return Assignment(unit=suspect, careful=True)
         if self._returned:
             return Assignment(unit=self._returned.popleft())
         unit = self._next
@@ -59,7 +62,7 @@ class RetryQueue:
         """What the driver is told of a unit's end: nothing where it will be tried again."""
         if isinstance(outcome, UnitReport):
             self._deaths = 0
-            self._tries.pop(unit.name, None)
+            self._forget(unit)
             yield outcome
         elif self._charge(unit):
             self._returned.append(unit)
@@ -75,7 +78,7 @@ class RetryQueue:
         if self._deaths > MAX_DEATHS_IN_A_ROW:
             raise UserError(f"{self._deaths} workers in a row ended before finishing a unit: {reason}")
         for unit in units:
-            if len(units) > 1 or self._charge(unit):
+            if unit.name not in self._careful or self._charge(unit):
                 self._suspects.append(unit)
             else:
                 yield self._given_up(unit, reason)
@@ -86,5 +89,10 @@ class RetryQueue:
         return self._tries[unit.name] <= self._max_retries
 
     def _given_up(self, unit: WorkUnit, reason: str) -> UnitFailure:
-        tries = self._tries.pop(unit.name)
+        tries = self._tries[unit.name]
+        self._forget(unit)
         return UnitFailure(unit=unit.name, reason=f"{reason}; tried {tries} {'time' if tries == 1 else 'times'}")
+
+    def _forget(self, unit: WorkUnit) -> None:
+        self._tries.pop(unit.name, None)
+        self._careful.discard(unit.name)

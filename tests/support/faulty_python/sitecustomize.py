@@ -36,6 +36,6 @@ def _mount(source: str, target: str) -> None:
         raise OSError(ctypes.get_errno(), f"cannot mount {source} at {target}")
 
 
-PIL.Image.open = _faulty_open
+PIL.Image.open = _faulty_open  # type: ignore[assignment]  # it takes what the real one takes
 if mount := os.environ.get("FAULTY_MOUNT"):
     _mount(*mount.split(":"))

@@ -8,7 +8,7 @@ from dad_datasets.cache_folder import DEFAULT_CACHE_BYTES
 from dad_datasets.errors import UserError
 from dad_datasets.folder import open_folder
 from dad_datasets.manifest import Manifest, read_manifest
-from dad_datasets.settings import build_settings
+from dad_datasets.recorded_source import recorded_source
 from dad_datasets.shard_files import ShardFiles
 from dad_datasets.sources import CleanSource, SourceSettings, open_source
 from dad_trainer.reading.clean_agreement import check_classes, check_same_images
@@ -114,8 +114,8 @@ def _open_clean(
     if clean is not None:
         settings = SourceSettings(path=clean) if isinstance(clean, str) else clean
         return open_source(settings, cache=cache, cache_bytes=cache_bytes), settings.path
-    settings = build_settings(SourceSettings, manifest.recipe["source"], origin=f"{url}: source")
     try:
+        settings = recorded_source(manifest, origin="source")
         return open_source(settings, cache=cache, cache_bytes=cache_bytes), settings.path
     except UserError as error:
         raise UserError(

@@ -1,0 +1,117 @@
+"""Two runs on one folder, Ctrl-C once and twice: the real command, real signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+from dad_process import dad_process, require_group_gone, wait_until
+from faulty_machine import faulty_environment, make_fatal
+from tiny_run import RawRecipe, dataset_bytes, run_recipe, tiny_recipe, write_images, write_quantizer
+
+from dad_datasets.errors import UserError
+from dad_datasets.layout import LEASE
+
+UNITS = 12
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> RawRecipe:
+    images = write_images(tmp_path_factory.mktemp("clean") / "tiny")
+    return tiny_recipe(images, write_quantizer(tmp_path_factory.mktemp("quantizer"))) | {"samples_per_shard": 2}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(recipe: RawRecipe, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert run_recipe(recipe, folder)[0]
+    return dataset_bytes(folder)
+
+
+def generating(recipe: RawRecipe, folder: Path) -> list[str]:
+    """The arguments of a run of `recipe` into folder/out."""
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return ["generate", str(path), "--out", str(folder / "out")]
+
+
+def finished(out: Path) -> int:
+    return len(list(out.glob("index/*.parquet")))
+
+
+@pytest.mark.timeout(600)
+def test_a_second_run_is_refused_while_the_first_lives_and_not_after_it_was_killed(
+    recipe: RawRecipe, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with dad_process(*generating(recipe, tmp_path)) as first:
+        wait_until((out / LEASE).exists, first)
+        os.killpg(first.pid, signal.SIGSTOP)  # it lives, and will not end before it is looked at
+        for _ in range(2):
+            with pytest.raises(UserError, match=rf"is being written by another run \(process {first.pid} on .*\)"):
+                run_recipe(recipe, out)
+        with dad_process(*generating(recipe, tmp_path)) as second:
+            output, _ = second.communicate()
+            assert second.returncode == 2
+            assert f"is being written by another run (process {first.pid} on" in output
+            assert "Traceback" not in output
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+        assert (out / LEASE).exists()
+        assert run_recipe(recipe, out)[0]
+    assert dataset_bytes(out) == undisturbed
+
+
+@pytest.mark.timeout(600)
+def test_ctrl_c_once_publishes_the_units_in_hand(
+    recipe: RawRecipe, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with dad_process(*generating(recipe, tmp_path)) as run:
+        wait_until(lambda: finished(out) > 0, run)
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the workers too
+        output, _ = run.communicate()
+        assert run.returncode not in (0, -signal.SIGINT), output
+        assert "interrupted: ending the units in hand, so that nothing is lost; Ctrl-C again to stop at once" in output
+        assert "Traceback" not in output
+        require_group_gone(run, within_s=60)
+    made = dataset_bytes(out)
+    assert 0 < finished(out) < UNITS
+    assert not [name for name in made if ".tmp-" in name or name == LEASE]
+    tars = {Path(name).stem for name in made if name.startswith("shards/")}
+    assert tars == {Path(name).stem for name in made if name.startswith("index/")}
+    assert list(out.glob("runs/*/run.json"))
+    complete, screen = run_recipe(recipe, out)
+    assert complete
+    assert "units are finished already" in screen
+    assert dataset_bytes(out) == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("runner", [["--workers", "2"], ["--runner", "ray", "--workers", "1"]])
+def test_ctrl_c_twice_ends_a_run_whose_workers_hang(recipe: RawRecipe, tmp_path: Path, runner: list[str]) -> None:
+    images = write_images(tmp_path / "tiny")
+    make_fatal(images / "class2/7.png", "hangs")
+    hanging = recipe | {"source": {"path": str(images)}, "check": {"samples": 0}}
+    arguments = [*generating(hanging, tmp_path), *runner]
+    out = tmp_path / "out"
+    with dad_process(*arguments, environment=faulty_environment()) as run:
+        wait_until(lambda: finished(out) == UNITS - 1, run)
+        os.killpg(run.pid, signal.SIGINT)
+        assert run.stdout is not None
+        for line in run.stdout:
+            if "interrupted: " in line:
+                break
+        assert run.poll() is None  # it waits for the unit that hangs
+        os.killpg(run.pid, signal.SIGINT)
+        run.wait(60)
+        assert run.returncode not in (0, -signal.SIGKILL)
+        require_group_gone(run, within_s=60)
+    assert not list(out.rglob(".tmp-*"))
+    assert not (out / LEASE).exists()
+    Path(images / "class2/7.png").write_bytes(b"no image")
+    assert run_recipe(hanging | {"max_failure_rate": 0.1, "source": {"path": str(images)}}, tmp_path / "other")[0]
