@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,15 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base / "out"
 
 
+def written(path: Path) -> int:
+    """When, in nanoseconds; 0 for never."""
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def written_after(path: Path, moment: int) -> bool:
+    return written(path) > moment
+
+
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("seed", "kills"), [(0, 1), *(pytest.param(seed, 5, marks=pytest.mark.slow) for seed in (1, 2, 3))]
@@ -38,12 +48,10 @@ def test_killed_at_random_moments(shards: Path, tmp_path: Path, seed: int, kills
     path.write_text(yaml.safe_dump(raw))
     for number in range(kills):
         rng = generator_for("killed training", seed, number)
-        before = (out / "last.pt").stat().st_mtime_ns if (out / "last.pt").exists() else 0
         with dad_process("train", str(path), "--out", str(out)) as run:
             # After some more checkpoints, then anywhere in the next steps: among the files of a checkpoint, too.
             for _ in range(int(rng.integers(1, 3))):
-                wait_until(lambda: (out / "last.pt").exists() and (out / "last.pt").stat().st_mtime_ns > before, run)
-                before = (out / "last.pt").stat().st_mtime_ns
+                wait_until(partial(written_after, out / "last.pt", written(out / "last.pt")), run)
             time.sleep(float(rng.random()) * 0.3)
             os.killpg(run.pid, signal.SIGKILL)
             assert run.wait() == -signal.SIGKILL

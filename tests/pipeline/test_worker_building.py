@@ -33,9 +33,7 @@ class Changed:
 
 
 def test_other_libraries_than_the_drivers_are_refused(recipe: RawRecipe, tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"^timm .* is installed here, 0\.1 where the run was planned"
-    ):
+    with pytest.raises(UserError, match=r"^timm .* is installed here, 0\.1 where the run was planned"):
         run_recipe(recipe, tmp_path, lambda models: Changed(InlineRunner(models), libraries={"timm": "0.1"}))
 
 
@@ -56,9 +54,7 @@ def test_a_store_that_fails_meanwhile_is_one_sentence(recipe: RawRecipe, tmp_pat
         return InlineRunner(models)
 
     try:
-        with pytest.raises(
-            UserError, match=r"^this process can make nothing more \(StoreError: s3://b: the"
-        ):
+        with pytest.raises(UserError, match=r"^this process can make nothing more \(StoreError: s3://b: the"):
             run_recipe(recipe, tmp_path, make_runner)
     finally:
         mock.patch.stopall()
