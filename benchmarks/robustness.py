@@ -18,7 +18,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from robustness_results import write_results
@@ -26,7 +26,7 @@ from robustness_results import write_results
 from dad_datasets.settings import Settings, load_settings
 
 RECIPES, WORKSPACE = Path("recipes/robustness"), Path("runs/robustness")
-DATA, SETS = WORKSPACE / "data", WORKSPACE / "sets"
+DATA = WORKSPACE / "data"
 
 
 class Experiment(Settings):
@@ -34,9 +34,15 @@ class Experiment(Settings):
 
     name: str = Field(pattern=r"[a-z0-9_]+", description="Names the folder of the students and the files of results.")
     title: str = Field(description="What this stage is, for the table.")
+    images: Literal["train", "tuning"] = Field("train", description="All 45,000 training images, or the first 15,000.")
     quantizer: str = Field(description="Recipe of the VQGAN; its name without suffix is the folder.")
     sets: dict[str, dict[str, Any]] = Field(description="For each set of shards its name, and fields of generate.yaml.")
     students: str = Field(description="Sweep file.")
+
+    @property
+    def folder(self) -> Path:
+        """Of what belongs to this stage alone."""
+        return WORKSPACE / self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,17 +81,15 @@ def steps_of(experiment: Experiment, data: Path, *, jobs: int) -> list[Step]:
         ),
     ]
     for name, fields in experiment.sets.items():
-        overrides = {"quantizer.checkpoint": str(quantizer), **fields}
+        source = str(DATA / f"{experiment.images}.parquet")
+        overrides = {"source.path": source, "quantizer.checkpoint": str(quantizer), **fields}
         chosen = [part for field, value in overrides.items() for part in ("--set", f"{field}={json.dumps(value)}")]
-        generate = [*dad, "generate", str(RECIPES / "generate.yaml"), "--out", str(SETS / name), *chosen]
-        workers = ["--workers", str(jobs)]
-        grid = ["--grid", str(SETS / f"{name}.png")]
-        done = SETS / name / "shards.parquet"
-        first.append(Step(name=f"set {name}", command=[*generate, *workers], done=done))
-        first.append(
-            Step(name=f"pictures of {name}", command=[*dad, "inspect", str(SETS / name), *grid], done=Path(grid[1]))
-        )
-    sweep = [*dad, "sweep", experiment.students, "--out", str(WORKSPACE / experiment.name), "--jobs", str(jobs)]
+        out, picture = experiment.folder / "sets" / name, experiment.folder / "sets" / f"{name}.png"
+        generate = [*dad, "generate", str(RECIPES / "generate.yaml"), "--out", str(out), *chosen]
+        first.append(Step(name=f"set {name}", command=[*generate, "--workers", str(jobs)], done=out / "shards.parquet"))
+        inspect = [*dad, "inspect", str(out), "--grid", str(picture)]
+        first.append(Step(name=f"pictures of {name}", command=inspect, done=picture))
+    sweep = [*dad, "sweep", experiment.students, "--out", str(experiment.folder / "students"), "--jobs", str(jobs)]
     return [*first, Step(name="students", command=sweep)]
 
 
@@ -119,11 +123,11 @@ def main() -> None:
     parser.add_argument("--open-test", action="store_true", help="evaluate on the test images too, and write results")
     arguments = parser.parse_args()
     experiment = load_settings(Experiment, arguments.recipe)
-    times = WORKSPACE / f"{experiment.name}-times.json"
+    times = experiment.folder / "times.json"
     for step in steps_of(experiment, arguments.data, jobs=arguments.jobs):
         run(step, times)
     if arguments.open_test:
-        write_results(experiment.name, experiment.title, list(experiment.sets), WORKSPACE, recipes=RECIPES)
+        write_results(experiment.title, experiment.folder, students=Path(experiment.students), recipes=RECIPES)
 
 
 if __name__ == "__main__":

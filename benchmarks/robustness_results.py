@@ -43,10 +43,13 @@ class Enlarging(nn.Module):
 
 
 def load_teacher(recipe: Path) -> Student:
-    """The teacher of a generation recipe, as a student of 32 px."""
-    settings = load_settings(Recipe, recipe).teacher
+    """The teacher of a generation recipe, as a student of images of the views' size."""
+    generation = load_settings(Recipe, recipe)
+    settings, num_classes = generation.teacher, len(generation.class_names or ())
     assert settings.kind == "timm", "the experiment's teachers are timm's"
-    network = timm.create_model(settings.architecture, num_classes=10, checkpoint_path=str(settings.checkpoint))
+    network = timm.create_model(
+        settings.architecture, num_classes=num_classes, checkpoint_path=str(settings.checkpoint)
+    )
     assert settings.image_size is not None
     assert settings.mean is not None
     assert settings.std is not None
@@ -55,8 +58,8 @@ def load_teacher(recipe: Path) -> Student:
         mean=settings.mean,
         std=settings.std,
         architecture=settings.architecture,
-        num_classes=10,
-        image_size=32,
+        num_classes=num_classes,
+        image_size=generation.views.size,
     )
 
 
@@ -66,37 +69,42 @@ def set_figures(folder: Path) -> dict[str, float]:
     return {name: mean.value for name, mean in summarise(dataset, finished_units(dataset)).means.items()}
 
 
-def write_results(name: str, title: str, sets: Sequence[str], workspace: Path, *, recipes: Path) -> None:
-    """Evaluate every student of the stage, and the teacher, on the test recipe, and write the files of results."""
+def write_results(title: str, stage: Path, *, students: Path, recipes: Path) -> None:
+    """Evaluate every student of the stage, and the teacher, on the test recipe, and write the files of results.
+
+    `stage` is its folder, beside that of the teacher's training; `students` the sweep file. The files have its name.
+    """
     console = Console()
     test = load_settings(EvaluationRecipe, recipes / "test.yaml")
-    files = {path.parent.name: path for path in sorted((workspace / name).glob("*-seed*/last.pt"))}
-    summaries = evaluate_checkpoints(files, test, workspace / name / "test", console=console)
+    files = {path.parent.name: path for path in sorted((stage / "students").glob("*-seed*/last.pt"))}
+    summaries = evaluate_checkpoints(files, test, stage / "test", console=console)
     by_run = {_run(student): each for student, each in summaries.items()}
-    teacher = _teacher_row(test, recipes / "generate.yaml", workspace / name / "teacher-test.json")
+    teacher = _teacher_row(test, recipes / "generate.yaml", stage / "teacher-test.json")
+    sweep = read_recipe(students)
     table, compared = compare(by_run), differences(by_run, REFERENCE)
     document = {
         "title": title,
         "hardware": hardware(),
         "versions": versions("torch", "timm"),
         "seeds": sorted({seed for _, seed in by_run}),
-        "training": read_recipe(recipes / "train.yaml"),
-        "seconds": json.loads((workspace / f"{name}-times.json").read_text()),
-        "teacher_training": json.loads((workspace / "teacher.json").read_text()),
+        "training": read_recipe(Path(sweep["train"])),
+        "sweep": sweep,
+        "seconds": json.loads((stage / "times.json").read_text()),
+        "teacher_training": json.loads((stage.parent / "teacher.json").read_text()),
         "teacher": teacher,
-        "sets": {each: set_figures(workspace / "sets" / each) for each in sets},
+        "sets": {folder.name: set_figures(folder) for folder in sorted((stage / "sets").iterdir()) if folder.is_dir()},
         "students": {student: {k: asdict(v) for k, v in row.items()} for student, row in table.items()},
         f"less_{REFERENCE}": {student: {k: asdict(v) for k, v in row.items()} for student, row in compared.items()},
         "runs": {student: [asdict(summary) for summary in each] for student, each in summaries.items()},
     }
     folder = LocalFolder(RESULTS)
-    with folder.publish(f"{name}.json") as stream:
+    with folder.publish(f"{stage.name}.json") as stream:
         stream.write((json.dumps(document, indent=1) + "\n").encode())
-    with folder.publish(f"{name}.md") as stream:
+    with folder.publish(f"{stage.name}.md") as stream:
         stream.write(f"{title}\n\n{markdown(table, compared, REFERENCE)}".encode())
-    with folder.publish(f"{name}.png") as stream:
+    with folder.publish(f"{stage.name}.png") as stream:
         draw_chart(_over_seeds(by_run), stream)
-    print(f"{RESULTS / name}.json, .md, .png")
+    print(f"{RESULTS / stage.name}.json, .md, .png")
 
 
 def _teacher_row(test: EvaluationRecipe, recipe: Path, kept: Path) -> dict[str, dict[str, object]]:
