@@ -1,11 +1,11 @@
 """Memory of driver and worker over a run of thousands of units.
 
-    python benchmarks/long_run.py --units 4000 --out runs/long_run
+    python benchmarks/long_run.py --units 4000 --work runs/long_run --out benchmarks/results/long_run
 
-One photograph a unit, networks of random weights, one worker process: a unit takes milliseconds, so that what each
-leaves behind adds up. The resident memory of both processes is read at every fiftieth unit; its slope over the last
-three quarters of the run is given in bytes a unit, with a 95 % interval from a moving-block bootstrap (samples that
-follow each other are not independent). Writes OUT/result.json.
+One photograph a unit, networks of random weights, one worker, a process of the driver or (`--runner ray`) an actor: a
+unit takes milliseconds, so that what each leaves behind adds up. The resident memory of both processes is read at
+every fiftieth unit; its slope over the last three quarters of the run is given in bytes a unit, with a 95 % interval
+from a moving-block bootstrap (samples that follow each other are not independent). Writes OUT/<runner>_cpu.json.
 """
 
 from __future__ import annotations
@@ -42,8 +42,23 @@ def resident_bytes(pid: int) -> int:
 
 def worker_of(driver: int) -> int | None:
     """The driver's child that makes the units; the others are helpers of multiprocessing."""
-    children = Path(f"/proc/{driver}/task/{driver}/children").read_text().split()
+    try:
+        children = Path(f"/proc/{driver}/task/{driver}/children").read_text().split()
+    except OSError:
+        return None
     return max((int(child) for child in children), key=resident_bytes, default=None)
+
+
+def actor() -> int | None:
+    """The process of this machine that Ray named after the pipeline's actor."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes()
+        except OSError:
+            continue
+        if command.startswith(b"ray::_WorkerActor"):
+            return int(path.parent.name)
+    return None
 
 
 def slope(units: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
@@ -61,14 +76,15 @@ def slope(units: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> tu
     return float(fit[0]), float(low), float(high)
 
 
-def sample_run(command: list[str], folder: Path) -> list[dict[str, int]]:
+def sample_run(command: list[str], folder: Path, runner: str) -> list[dict[str, int]]:
     """Memory at every EVERY_UNITS units while `command` writes to `folder`."""
     samples: list[dict[str, int]] = []
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as driver:
         while driver.poll() is None:
             done = sum(1 for _ in os.scandir(folder / "index")) if (folder / "index").exists() else 0
-            worker = worker_of(driver.pid) if done else None
-            if worker is not None and done >= len(samples) * EVERY_UNITS + EVERY_UNITS:
+            due = done >= (len(samples) + 1) * EVERY_UNITS
+            worker = (actor() if runner == "ray" else worker_of(driver.pid)) if due else None
+            if worker is not None:
                 both = {"driver_bytes": resident_bytes(driver.pid), "worker_bytes": resident_bytes(worker)}
                 samples.append({"units": done, **both})
             time.sleep(0.05)
@@ -79,28 +95,31 @@ def sample_run(command: list[str], folder: Path) -> list[dict[str, int]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--units", type=int, default=4000)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--runner", choices=("local", "ray"), default="local")
+    parser.add_argument("--work", type=Path, required=True, help="where photographs and dataset are made; must be new")
+    parser.add_argument("--out", type=Path, required=True, help="folder of results")
     args = parser.parse_args()
-    write_photographs(args.out / "photographs", args.units)
-    write_quantizer(args.out / "quantizer")
-    recipe = args.out / "recipe.yaml"
+    write_photographs(args.work / "photographs", args.units)
+    write_quantizer(args.work / "quantizer")
+    recipe = args.work / "recipe.yaml"
     recipe.write_text(
-        yaml.safe_dump(tiny_recipe(args.out / "photographs", args.out / "quantizer", samples_per_shard=1))
+        yaml.safe_dump(tiny_recipe(args.work / "photographs", args.work / "quantizer", samples_per_shard=1))
     )
-    dataset = args.out / "dad"
+    dataset = args.work / "dad"
+    command = [DAD, "generate", str(recipe), "--out", str(dataset), "--runner", args.runner, "--workers", "1"]
     started = time.monotonic()
-    samples = sample_run([DAD, "generate", str(recipe), "--out", str(dataset)], dataset)
+    samples = sample_run(command, dataset, args.runner)
     wall_s = time.monotonic() - started
     # The worker has ended when the driver writes the report: its last reading is none.
     late = [sample for sample in samples[len(samples) // 4 :] if sample["worker_bytes"] and sample["driver_bytes"]]
     units = np.array([sample["units"] for sample in late], np.float64)
     result: dict[str, object] = {
-        "what": f"{args.units} units of one photograph, networks of random weights, one worker process",
+        "what": f"{args.units} units of one photograph, networks of random weights, one worker, runner {args.runner}",
         "wall_s": round(wall_s, 1),
         "log_bytes_per_unit": round(sum(p.stat().st_size for p in dataset.glob("runs/*/*")) / args.units),
         "dataset_bytes_per_unit": round(sum(p.stat().st_size for p in dataset.rglob("*") if p.is_file()) / args.units),
         "hardware": hardware(),
-        "versions": versions("torch", "pyarrow", "numpy"),
+        "versions": versions("torch", "ray", "pyarrow", "numpy"),
     }
     for who in ("driver", "worker"):
         values = np.array([sample[f"{who}_bytes"] for sample in late], np.float64)
@@ -112,7 +131,8 @@ def main() -> None:
             "from_first_to_last_mib": round(float(values[-1] - values[0]) / 2**20, 1),
         }
     result["samples"] = samples
-    (args.out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / f"{args.runner}_cpu.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps({name: value for name, value in result.items() if name != "samples"}, indent=1))
 
 
