@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import json
 import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import code_agreement
 import pytest
 import scale
 import worker_scaling
 from machine import hardware, versions
 from measurement import Figure, SideTable, SpeedResult, alternated, publish, ratios, read_results
 from table import hardware_name, shown, speed_tables, with_tables
+from tiny_run import write_images, write_quantizer
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 RESULTS = BENCHMARKS / "results/speed"
@@ -74,6 +77,20 @@ def test_workers_are_compared_by_the_times_of_their_units(tmp_path: Path, monkey
 @pytest.mark.slow
 def test_two_real_workers_are_compared_with_one() -> None:
     assert worker_scaling.worker_figure(small=True).value > 0
+
+
+def test_codes_agree_between_precisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quantizer, images, out = (
+        write_quantizer(tmp_path / "q"),
+        write_images(tmp_path / "images"),
+        tmp_path / "result.json",
+    )
+    monkeypatch.setattr(sys, "argv", ["x", str(quantizer), "--images", str(images), "--count", "5", "--out", str(out)])
+    code_agreement.main()
+    result = json.loads(out.read_text())
+    assert result["what"] == "5 images of 16 px, 64 codes each of 64"
+    assert result["float32"]["codes_as_in_float64"] > 0.99
+    assert 0.5 < result["bfloat16"]["codes_as_in_float64"] < result["float32"]["codes_as_in_float64"]
 
 
 def test_runs_take_turns_after_a_round_that_is_not_measured() -> None:
