@@ -24,7 +24,7 @@ import torch
 from bare_generation import PixelBatch, authors_loop, bare_loop, batches_in_memory
 from full_size import recipe_for as full_size_recipe
 from full_size import write_quantizer as write_full_size_quantizer
-from measurement import Figure, SpeedResult, alternated, publish, ratios
+from measurement import Figure, SpeedResult, alternated, publish
 from photograph_crops import photograph_crops
 from PIL import Image
 from rich.console import Console
@@ -44,7 +44,11 @@ NUM_CLASSES = 4
 CPU_QUANTIZER = QuantizerArchitecture(
     n_embed=1024, embed_dim=8, z_channels=8, resolution=64, ch=32, ch_mult=(1, 2, 2), num_res_blocks=1
 )
-PRESETS = ("released", "strong")
+CPU_IMAGES = {"released": 512, "strong": 128}
+"""For each preset as many that a run takes about half a minute on two cores."""
+
+FEW = 32
+"""Images, one batch, of the run that shows what every run costs: models loaded, tables, card and report written."""
 
 
 def write_photographs(folder: Path, count: int, size: int) -> None:
@@ -57,6 +61,7 @@ def write_photographs(folder: Path, count: int, size: int) -> None:
 
 def cpu_recipe(work: Path, num_images: int, precision: str, *, small: bool) -> dict[str, Any]:
     write_photographs(work / "photographs", num_images, 72)
+    write_photographs(work / "few", min(FEW, num_images // 2), 72)
     torch.manual_seed(0)
     quantizer = Quantizer(CPU_QUANTIZER)
     with torch.no_grad():
@@ -80,6 +85,7 @@ def cpu_recipe(work: Path, num_images: int, precision: str, *, small: bool) -> d
 
 def gpu_recipe(work: Path, num_images: int, precision: str) -> dict[str, Any]:
     write_photographs(work / "photographs", num_images, 256)
+    write_photographs(work / "few", min(FEW, num_images // 2), 256)
     write_full_size_quantizer(work / "quantizer")
     raw: dict[str, Any] = dict(full_size_recipe(work, precision))
     return raw | {"compute": {"device": "cuda", "precision": precision, "batch_size": "auto"}}
@@ -101,29 +107,38 @@ def figures_of(preset: str, raw: dict[str, Any], work: Path, *, rounds: int, lim
     """Ours against the bare loop, the bare loop against the device, and for `released` the authors' way."""
     raw = raw | {"attack": {"preset": preset}, "check": {"samples": 0, "allow_near_chance": True}}
     recipe = build_settings(Recipe, raw, origin="benchmark")
+    few = build_settings(Recipe, raw | {"source": {"path": str(work / "few")}}, origin="benchmark")
     plan, models = plan_run(recipe, LocalFolder(work / "none"))
+    few_views = plan_run(few, LocalFolder(work / "none"))[0].num_views
     batches = batches_in_memory(plan, models)
     runs: dict[str, Callable[[], object]] = {
         "ours": _generation(recipe, work / preset),
+        "few": _generation(few, work / f"{preset}-few"),
         "bare": _in_a_thread(lambda: bare_loop(models, plan.recipe, batches)),
     }
     if preset == "released":
         runs["authors"] = _in_a_thread(lambda: authors_loop(models, plan.recipe, batches))
     seconds = alternated(runs, rounds=rounds)
     rates = [plan.num_views / each for each in seconds["bare"]]
+    each = [
+        (ours - fewer) / (plan.num_views - few_views)
+        for ours, fewer in zip(seconds["ours"], seconds["few"], strict=True)
+    ]
+    fixed = [fewer - few_views * view for fewer, view in zip(seconds["few"], each, strict=True)]
     figures = [
         Figure.of(
             f"generation over the bare loop, `{preset}`",
-            ratios(seconds["ours"], seconds["bare"]),
+            [view * rate for view, rate in zip(each, rates, strict=True)],
             unit="x",
             at_most=limit,
-            note="loading the models included",
+            note=f"{plan.num_views} images less {few_views}: what every run costs is the next figure",
         ),
+        Figure.of(f"generation, what every run costs, `{preset}`", fixed, unit="s"),
         Figure.of(f"bare loop, `{preset}`", rates, unit="images/s"),
         _share_of_matrix_rate(preset, plan, models, batches, rates),
     ]
     if preset == "released":
-        ratio = ratios(seconds["authors"], seconds["ours"])
+        ratio = [authors / plan.num_views / view for authors, view in zip(seconds["authors"], each, strict=True)]
         figures.append(Figure.of("speed over a port of the authors' loop, `released`", ratio, unit="x"))
     return figures
 
@@ -181,25 +196,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--small", action="store_true", help="toy size, to see that it works")
     arguments = parser.parse_args()
     rounds = 1 if arguments.small else arguments.rounds
-    num_images = 8 if arguments.small else 256 if arguments.device == "cpu" else 2048
     name = (
         "generation_speed"
         + ("" if arguments.device == "cpu" else "_cuda")
         + ("" if arguments.precision == "float32" else "_bfloat16")
     )
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        if arguments.device == "cpu":
-            raw = cpu_recipe(work, num_images, arguments.precision, small=arguments.small)
-        else:
-            raw = gpu_recipe(work, num_images, arguments.precision)
-        figures = []
-        for preset in PRESETS[:1] if arguments.small else PRESETS:
-            limit = 1.10 if arguments.device == "cpu" else 1.15
+    figures = []
+    for preset, cpu_images in CPU_IMAGES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            work = Path(folder)
+            if arguments.device == "cpu":
+                num_images = 8 if arguments.small else cpu_images
+                raw, limit = cpu_recipe(work, num_images, arguments.precision, small=arguments.small), 1.10
+            else:
+                raw, limit = gpu_recipe(work, 8 if arguments.small else 2048, arguments.precision), 1.15
             figures += figures_of(preset, raw, work, rounds=rounds, limit=limit)
     command = f"python benchmarks/generation_speed.py --device {arguments.device} --precision {arguments.precision}"
     publish(
