@@ -66,11 +66,12 @@ def test_a_second_run_is_refused_while_the_first_lives_and_not_after_it_was_kill
 
 
 @pytest.mark.timeout(600)
-def test_ctrl_c_once_publishes_the_units_in_hand(
-    recipe: RawRecipe, undisturbed: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_ctrl_c_once_publishes_the_units_in_hand(recipe: RawRecipe, tmp_path: Path) -> None:
+    # Steps enough that the units last for many seconds: on a busy machine the first one is noticed late.
+    long = recipe | {"attack": recipe["attack"] | {"steps": 30}}
+    assert run_recipe(long, tmp_path / "undisturbed")[0]
     out = tmp_path / "out"
-    with dad_process(*generating(recipe, tmp_path)) as run:
+    with dad_process(*generating(long, tmp_path)) as run:
         wait_until(lambda: finished(out) > 0, run)
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the workers too
         output, _ = run.communicate()
@@ -84,10 +85,10 @@ def test_ctrl_c_once_publishes_the_units_in_hand(
     tars = {Path(name).stem for name in made if name.startswith("shards/")}
     assert tars == {Path(name).stem for name in made if name.startswith("index/")}
     assert list(out.glob("runs/*/run.json"))
-    complete, screen = run_recipe(recipe, out)
+    complete, screen = run_recipe(long, out)
     assert complete
     assert "units are finished already" in screen
-    assert dataset_bytes(out) == undisturbed
+    assert dataset_bytes(out) == dataset_bytes(tmp_path / "undisturbed")
 
 
 @pytest.mark.slow
