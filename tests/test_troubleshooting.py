@@ -24,6 +24,7 @@ MESSAGES = [block.text.strip() for block in read_blocks(GUIDE) if block.text.sta
 HOME = "/home/me"
 """The directory that the guide's reader works in."""
 
+NEW = ("generate", "generate.yaml", "--out", "new")
 GENERATE = ("generate", "generate.yaml", "--runner", "inline", "--out", "new")
 GENERATE_AGAIN = (*GENERATE[:-1], "shards")
 TRAIN = ("train", "train.yaml", "--out", "student")
@@ -104,6 +105,25 @@ def disk_full(patch: Patch) -> tuple[str, ...]:
     return GENERATE
 
 
+def no_cluster_there(patch: Patch) -> tuple[str, ...]:
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    patch.setattr("socket.create_connection", refuse)
+    return (*NEW, "--runner", "ray", "--ray-address", "head:6379")
+
+
+def ray_too_slow(patch: Patch) -> tuple[str, ...]:
+    def time_out(**_: object) -> None:
+        said = (
+            "The current node timed out during startup. This could happen because some of the raylet failed to startup"
+        )
+        raise Exception(f"{said} or the GCS has become overloaded.")  # Ray's own class and words
+
+    patch.setattr("ray.init", time_out)
+    return (*NEW, "--runner", "ray")
+
+
 def not_finished(patch: Patch) -> tuple[str, ...]:
     manifest = Path("shards/manifest.json")
     manifest.write_text(manifest.read_text().replace('"finished"', '"running"'))
@@ -177,7 +197,9 @@ TROUBLES: dict[str, Trouble] = {
     "shards is being written": being_written,
     "6 of 48 views failed": bad_images,
     "new cannot be written": disk_full,
-    "--ray-address": lambda patch: ("generate", "generate.yaml", "--out", "new", "--ray-address", "head:6379"),
+    "--ray-address head:6379: needs": lambda patch: (*NEW, "--ray-address", "head:6379"),
+    "--ray-address head:6379: no": no_cluster_there,
+    "Ray could not be started": ray_too_slow,
     "photos is not a dataset": lambda patch: ("verify", "photos"),
     "shards: is not finished": not_finished,
     "codes: holds codes": codes_only,

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 from dad_process import dad_process, require_group_gone, wait_until
-from faulty_machine import faulty_environment, make_fatal
+from faulty_machine import FAULTY_PYTHON, faulty_environment, make_fatal
 from tiny_run import RawRecipe, dataset_bytes, run_recipe, tiny_recipe, write_images, write_quantizer
 
 from dad_datasets.errors import UserError
 from dad_datasets.layout import LEASE
+from dad_datasets.sources import WorkUnit
+from dad_pipeline.interruption import interrupted_twice, told_of_interruption
+from dad_pipeline.runners.process_runner import ProcessRunner
+from dad_pipeline.runners.ray_runner import RayRunner
+from dad_pipeline.runners.runner import Event, Runner
+from dad_pipeline.shard_generation import UnitReport
+from dad_pipeline.worker import WorkerSettings
 
 UNITS = 12
 
@@ -89,6 +100,55 @@ def test_ctrl_c_once_publishes_the_units_in_hand(recipe: RawRecipe, tmp_path: Pa
     assert complete
     assert "units are finished already" in screen
     assert dataset_bytes(out) == dataset_bytes(tmp_path / "undisturbed")
+
+
+@dataclass(frozen=True)
+class _ImpatientlyClosed:
+    """A runner left when all units but the one that hangs are done, after two interrupts whose exceptions were lost."""
+
+    runner: Runner
+
+    def run(self, units: Iterator[WorkUnit], settings: WorkerSettings) -> Generator[Event, None, None]:
+        todo, events = UNITS - 1, self.runner.run(units, settings)
+        for event in events:
+            yield event
+            todo -= isinstance(event, UnitReport)
+            if not todo:
+                for _ in range(2):
+                    with suppress(KeyboardInterrupt):
+                        signal.raise_signal(signal.SIGINT)
+                before_s = time.monotonic()
+                events.close()
+                assert time.monotonic() - before_s < 60
+                raise KeyboardInterrupt
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("runner", [ProcessRunner(1), pytest.param(RayRunner(workers=1, address=None), id="ray")])
+def test_ctrl_c_twice_is_heeded_wherever_its_exceptions_were_raised(
+    recipe: RawRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runner: Runner
+) -> None:
+    images = write_images(tmp_path / "tiny")
+    make_fatal(images / "class2/7.png", "hangs")
+    monkeypatch.setenv("PYTHONPATH", str(FAULTY_PYTHON), prepend=os.pathsep)
+    hanging = recipe | {"source": {"path": str(images)}, "check": {"samples": 0}, "stall_timeout_s": None}
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(hanging, tmp_path / "out", lambda _: _ImpatientlyClosed(runner))
+    assert finished(tmp_path / "out") == UNITS - 1
+    assert not list((tmp_path / "out").rglob(".tmp-*"))
+
+
+def test_interrupts_are_counted_within_the_block_alone() -> None:
+    seen = []
+    for _ in range(2):
+        with told_of_interruption("going on"):
+            for _ in range(2):
+                seen.append(interrupted_twice())
+                with suppress(KeyboardInterrupt):
+                    signal.raise_signal(signal.SIGINT)
+            seen.append(interrupted_twice())
+    assert seen == [False, False, True] * 2
+    assert not interrupted_twice()
 
 
 @pytest.mark.slow

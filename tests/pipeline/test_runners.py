@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,9 +20,11 @@ from tiny_run import RawRecipe, dataset_bytes, run_recipe, tiny_recipe
 
 from dad_datasets.errors import UserError
 from dad_datasets.sources import WorkUnit
+from dad_pipeline.commands.generate import RunnerName, generate
 from dad_pipeline.models import Models
 from dad_pipeline.runners.inline_runner import InlineRunner
 from dad_pipeline.runners.process_runner import ProcessRunner
+from dad_pipeline.runners.ray_address import require_reachable
 from dad_pipeline.runners.ray_runner import RayRunner
 from dad_pipeline.runners.runner import Event
 from dad_pipeline.shard_generation import GenerationContext, UnitReport, generate_unit
@@ -85,6 +88,53 @@ def test_a_users_mistake_in_a_ray_worker_is_raised_as_such(recipe: RawRecipe, tm
 
     with pytest.raises(UserError, match="gone"):
         run_recipe(recipe, tmp_path / "out", Moved)
+
+
+def _closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_an_address_that_takes_no_connection_is_refused_at_once(form: str) -> None:
+    address = form.format(_closed_port())
+    with pytest.raises(
+        UserError, match=f"^--ray-address {address}: no Ray cluster could be reached: Connection refused$"
+    ):
+        require_reachable(address)
+
+
+@pytest.mark.parametrize("address", ["[::1]:70000", "no-such-host.invalid:6379"])
+def test_an_address_that_cannot_be_is_refused(address: str) -> None:
+    with pytest.raises(UserError, match="no Ray cluster could be reached"):
+        require_reachable(address)
+
+
+def test_an_address_that_takes_connections_and_a_name_are_left_to_ray() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        require_reachable(f"127.0.0.1:{server.getsockname()[1]}")
+    require_reachable("auto")
+
+
+def test_a_mistaken_ray_address_is_found_before_anything_is_written(recipe: RawRecipe, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    with pytest.raises(UserError, match="no Ray cluster could be reached"):
+        generate(path, str(tmp_path / "out"), runner=RunnerName.ray, ray_address=f"127.0.0.1:{_closed_port()}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_ray_that_does_not_start_is_said_in_a_sentence(
+    recipe: RawRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_slow(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nAnd more.")  # Ray's own, word for word
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # whatever other tests have started
+    monkeypatch.setattr(ray, "init", too_slow)
+    message = "could not be started on this machine: The current node timed out during startup. Free the machine"
+    with pytest.raises(UserError, match=message):
+        run_recipe(recipe, tmp_path, lambda _: RayRunner(workers=1, address=None))
 
 
 class _StopsAfterOneUnit:

@@ -44,6 +44,7 @@ def generate(
     from dad_pipeline.run_estimate import print_estimate
     from dad_pipeline.runners.inline_runner import InlineRunner
     from dad_pipeline.runners.process_runner import ProcessRunner
+    from dad_pipeline.runners.ray_address import require_reachable
     from dad_pipeline.runners.runner import Runner
 
     if views_per_s is not None and not plan:
@@ -51,13 +52,15 @@ def generate(
     settings = load_settings(Recipe, recipe, set_ or ())
     if ray_address is not None and runner is not RunnerName.ray:
         raise UserError(f"--ray-address {ray_address}: needs --runner ray")
-
     if workers is not None and runner is RunnerName.inline:
         raise UserError(f"--workers {workers}: --runner inline is one worker in this process; local takes more")
 
     if plan:
         print_estimate(settings, out, views_per_s=views_per_s, console=Console())
         return
+
+    if ray_address is not None:
+        require_reachable(ray_address)
 
     def make_runner(models: Models) -> Runner:
         if runner is RunnerName.ray:

@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 
 from dad_datasets.errors import UserError
 from dad_datasets.sources import WorkUnit
+from dad_pipeline.interruption import interrupted_twice
 from dad_pipeline.runners.holding import Holding
 from dad_pipeline.runners.retry_queue import Assignment, RetryQueue
 from dad_pipeline.runners.runner import Event, Note, ViewsDone
@@ -132,7 +133,7 @@ def _close(members: list[_Member], limit_s: float | None) -> None:
         for member in members:
             with contextlib.suppress(OSError):
                 member.connection.send(None)
-        while living := [member for member in members if member.process.is_alive()]:
+        while (living := [member for member in members if member.process.is_alive()]) and not interrupted_twice():
             for member in living:
                 _drain(member)
                 if member.holding.hangs(limit_s):

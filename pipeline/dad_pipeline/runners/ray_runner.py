@@ -17,6 +17,7 @@ import dad_datasets
 import dad_pipeline
 from dad_datasets.errors import UserError
 from dad_datasets.sources import WorkUnit
+from dad_pipeline.interruption import interrupted_twice
 from dad_pipeline.runners.holding import Holding
 from dad_pipeline.runners.retry_queue import Assignment, RetryQueue
 from dad_pipeline.runners.runner import Event, Note, ViewsDone
@@ -125,8 +126,13 @@ def _connect(address: str | None) -> None:
     where = address or "local"  # not None: that joins whatever cluster this machine had last
     try:
         ray.init(address=where, include_dashboard=False, log_to_driver=False, logging_level="ERROR", **code)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # noqa: BLE001  # a node that did not start in time is an Exception of no class of its own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if address is None:
+            raise UserError(
+                f"Ray could not be started on this machine: {reason.rstrip('.')}. "
+                "Free the machine and give the same command again, or go without Ray: --runner local"
+            ) from None
         raise UserError(f"--ray-address {address}: no Ray cluster could be reached: {reason}") from None
 
 
@@ -162,8 +168,11 @@ class _Crew:
                 waited_from_s = float("inf")
 
     def end_units(self) -> None:
-        """Wait for the units in hand, but for those of workers that hang."""
-        while running := [reference for member in self._living() for reference in member.running]:
+        """Wait for the units in hand, but for those of workers that hang; not where the user is tired of waiting."""
+        while not interrupted_twice():
+            running = [reference for member in self._living() for reference in member.running]
+            if not running:
+                break
             ready, _ = ray.wait(running, timeout=POLL_S)
             for member in self._members:
                 for reference in member.running.keys() & set(ready):
