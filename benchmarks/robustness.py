@@ -24,6 +24,7 @@ from pydantic import Field
 from robustness_results import write_results
 
 from dad_datasets.settings import Settings, load_settings
+from dad_trainer.training.recipe import TrainingRecipe
 
 RECIPES, WORKSPACE = Path("recipes/robustness"), Path("runs/robustness")
 DATA = WORKSPACE / "data"
@@ -37,7 +38,14 @@ class Experiment(Settings):
     images: Literal["train", "tuning"] = Field("train", description="All 45,000 training images, or the first 15,000.")
     quantizer: str = Field(description="Recipe of the VQGAN; its name without suffix is the folder.")
     sets: dict[str, dict[str, Any]] = Field(description="For each set of shards its name, and fields of generate.yaml.")
+    attacked: dict[str, str] = Field(
+        default_factory=dict,
+        description="For a set whose attack is on a plain student in place of the teacher, as in DAT, the recipe of "
+        "its training. The sets that it is trained on stand before this one.",
+    )
+    compute: dict[str, Any] = Field(default_factory=dict, description="Overrides of generate.yaml's compute section.")
     students: str = Field(description="Sweep file.")
+    test: str = Field("recipes/robustness/test.yaml", description="Evaluation recipe of the test images.")
 
     @property
     def folder(self) -> Path:
@@ -80,17 +88,44 @@ def steps_of(experiment: Experiment, data: Path, *, jobs: int) -> list[Step]:
             done=quantizer / "summary.json",
         ),
     ]
-    for name, fields in experiment.sets.items():
-        source = str(DATA / f"{experiment.images}.parquet")
-        overrides = {"source.path": source, "quantizer.checkpoint": str(quantizer), **fields}
-        chosen = [part for field, value in overrides.items() for part in ("--set", f"{field}={json.dumps(value)}")]
-        out, picture = experiment.folder / "sets" / name, experiment.folder / "sets" / f"{name}.png"
-        generate = [*dad, "generate", str(RECIPES / "generate.yaml"), "--out", str(out), *chosen]
-        first.append(Step(name=f"set {name}", command=[*generate, "--workers", str(jobs)], done=out / "shards.parquet"))
-        inspect = [*dad, "inspect", str(out), "--grid", str(picture)]
-        first.append(Step(name=f"pictures of {name}", command=inspect, done=picture))
+    for name in experiment.sets:
+        first += _steps_of_set(experiment, name, quantizer, jobs=jobs)
     sweep = [*dad, "sweep", experiment.students, "--out", str(experiment.folder / "students"), "--jobs", str(jobs)]
     return [*first, Step(name="students", command=sweep)]
+
+
+def _steps_of_set(experiment: Experiment, name: str, quantizer: Path, *, jobs: int) -> list[Step]:
+    dad = [str(Path(sys.executable).with_name("dad"))]
+    out, picture = experiment.folder / "sets" / name, experiment.folder / "sets" / f"{name}.png"
+    overrides = {
+        "source.path": str(DATA / f"{experiment.images}.parquet"),
+        "quantizer.checkpoint": str(quantizer),
+        **{f"compute.{field}": value for field, value in experiment.compute.items()},
+        **experiment.sets[name],
+    }
+    first = []
+    if name in experiment.attacked:
+        recipe, folder = Path(experiment.attacked[name]), experiment.folder / "attacked" / name
+        student = load_settings(TrainingRecipe, recipe).student
+        plain = {"kind": "timm", "architecture": student.architecture, "checkpoint": str(folder / "last.pt")}
+        overrides["attack.model"] = plain | {
+            "mean": student.mean,
+            "std": student.std,
+            "model_kwargs": student.options,
+        }
+        train = [*dad, "train", str(recipe), "--out", str(folder)]
+        first = [Step(name=f"attacked student of {name}", command=train)]
+    generate = [*dad, "generate", str(RECIPES / "generate.yaml"), "--out", str(out), *_set(overrides)]
+    inspect = [*dad, "inspect", str(out), "--grid", str(picture)]
+    return [
+        *first,
+        Step(name=f"set {name}", command=[*generate, "--workers", str(jobs)], done=out / "shards.parquet"),
+        Step(name=f"pictures of {name}", command=inspect, done=picture),
+    ]
+
+
+def _set(overrides: dict[str, Any]) -> list[str]:
+    return [part for field, value in overrides.items() for part in ("--set", f"{field}={json.dumps(value)}")]
 
 
 def _script(name: str, **options: Path) -> list[str]:
@@ -127,7 +162,13 @@ def main() -> None:
     for step in steps_of(experiment, arguments.data, jobs=arguments.jobs):
         run(step, times)
     if arguments.open_test:
-        write_results(experiment.title, experiment.folder, students=Path(experiment.students), recipes=RECIPES)
+        write_results(
+            experiment.title,
+            experiment.folder,
+            students=Path(experiment.students),
+            test=Path(experiment.test),
+            generation=RECIPES / "generate.yaml",
+        )
 
 
 if __name__ == "__main__":

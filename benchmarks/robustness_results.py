@@ -69,17 +69,18 @@ def set_figures(folder: Path) -> dict[str, float]:
     return {name: mean.value for name, mean in summarise(dataset, finished_units(dataset)).means.items()}
 
 
-def write_results(title: str, stage: Path, *, students: Path, recipes: Path) -> None:
+def write_results(title: str, stage: Path, *, students: Path, test: Path, generation: Path) -> None:
     """Evaluate every student of the stage, and the teacher, on the test recipe, and write the files of results.
 
-    `stage` is its folder, beside that of the teacher's training; `students` the sweep file. The files have its name.
+    `stage` is its folder, beside that of the teacher's training; `students` the sweep file, `test` the evaluation
+    recipe, `generation` the recipe that has the teacher. The files have the stage's name.
     """
     console = Console()
-    test = load_settings(EvaluationRecipe, recipes / "test.yaml")
+    evaluation = load_settings(EvaluationRecipe, test)
     files = {path.parent.name: path for path in sorted((stage / "students").glob("*-seed*/last.pt"))}
-    summaries = evaluate_checkpoints(files, test, stage / "test", console=console)
+    summaries = evaluate_checkpoints(files, evaluation, stage / "test", console=console)
     by_run = {_run(student): each for student, each in summaries.items()}
-    teacher = _teacher_row(test, recipes / "generate.yaml", stage / "teacher-test.json")
+    teacher = _teacher_row(evaluation, generation, stage / "teacher-test.json")
     sweep = read_recipe(students)
     table, compared = compare(by_run), differences(by_run, REFERENCE)
     document = {

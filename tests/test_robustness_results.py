@@ -7,7 +7,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import robustness
 import robustness_results
 import timm
 import torch
@@ -18,6 +21,8 @@ from robustness import Experiment, Step, run, steps_of
 from tiny_run import IMAGES_PER_CLASS, NUM_CLASSES, NUM_IMAGES, run_recipe, tiny_recipe, write_images, write_quantizer
 from tiny_training import training_recipe
 
+from dad_datasets.folder import LocalFolder
+from dad_datasets.manifest import read_manifest
 from dad_datasets.settings import build_settings, load_settings, read_recipe
 from dad_pipeline.teachers.resize import resize
 from dad_trainer.sweep.run import run_sweep
@@ -84,7 +89,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_stage_is_reported_with_its_teacher_and_what_made_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(robustness_results, "RESULTS", folder / "results")
     recipes = folder / "recipes"
-    robustness_results.write_results("Toy", folder / "toy", students=recipes / "students.yaml", recipes=recipes)
+    names = {"students": "students", "test": "test", "generation": "generate"}
+    files = {argument: recipes / f"{name}.yaml" for argument, name in names.items()}
+    robustness_results.write_results("Toy", folder / "toy", **files)
     document = json.loads((folder / "results/toy.json").read_text())
     assert (document["title"], document["seeds"], document["seconds"]) == ("Toy", [0, 1], {"students": 12.5})
     expected = write_teacher(folder / "again.pt", folder / "images")
@@ -106,22 +113,66 @@ def test_a_stage_is_reported_with_its_teacher_and_what_made_it(folder: Path, mon
         assert np.asarray(chart).std() > 1
     # What was computed is kept: a second time nothing is evaluated, and the figures are the same.
     monkeypatch.setattr(robustness_results, "evaluate_student", None)
-    robustness_results.write_results("Toy", folder / "toy", students=recipes / "students.yaml", recipes=recipes)
+    robustness_results.write_results("Toy", folder / "toy", **files)
     assert json.loads((folder / "results/toy.json").read_text()) == document
 
 
-def test_every_set_of_a_stage_is_made_looked_at_and_then_learnt_from(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("stage", ["stage_a", "stage_b"])
+def test_every_set_of_a_stage_is_made_looked_at_and_then_learnt_from(
+    monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
     monkeypatch.chdir(REPOSITORY)
-    experiment = load_settings(Experiment, Path("recipes/robustness/stage_a.yaml"))
+    experiment = load_settings(Experiment, Path(f"recipes/robustness/{stage}.yaml"))
     steps = steps_of(experiment, Path("cifar10"), jobs=2)
     names = [step.name for step in steps]
     sets = [part for name in experiment.sets for part in (f"set {name}", f"pictures of {name}")]
+    for name in experiment.attacked:
+        sets.insert(sets.index(f"set {name}"), f"attacked student of {name}")
     assert names == ["split", "shifts", "teacher", "quantizer", *sets, "students"]
     sweep = load_settings(SweepSettings, Path(experiment.students))
     students = [TrainingRecipe.model_validate(raw) for raw in sweep.recipes(read_recipe(Path(sweep.train))).values()]
     read = {shards.path for student in students for shards in student.shards}
     assert read == {str(experiment.folder / "sets" / name) for name in experiment.sets}
     assert sum(step.command[1] == "generate" for step in steps) == len(experiment.sets)
+
+
+def test_a_plain_student_is_trained_and_attacked_in_the_teachers_place(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WORKSPACE", "DATA", "RECIPES"):
+        monkeypatch.setattr(robustness, name, tmp_path)
+    images = [{"bytes": path.read_bytes(), "path": None} for path in sorted((folder / "images").glob("*/*.png"))]
+    labels = [number // IMAGES_PER_CLASS for number in range(NUM_IMAGES)]
+    pq.write_table(pa.table({"img": images, "label": labels}), tmp_path / "train.parquet")
+    (tmp_path / "quantizer").symlink_to(folder / "quantizer")
+    generate = {**read_recipe(folder / "recipes/generate.yaml"), "samples_per_shard": NUM_IMAGES}
+    student = {"architecture": "cifar_resnet20", "options": {"norm": "group"}, "mean": MEAN, "std": STD}
+    attacked = {**training_recipe(tmp_path / "toy/sets/vqgan"), "student": student, "loss": {"name": "ce"}}
+    for name, content in {"generate": generate, "attacked": attacked}.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(content))))
+    experiment = Experiment(
+        name="toy",
+        title="Toy",
+        quantizer="quantizer.yaml",
+        sets={"vqgan": {"attack": {"preset": "vqgan"}}, "dat": {"attack.epsilon": 3.0}},
+        attacked={"dat": str(tmp_path / "attacked.yaml")},
+        students="students.yaml",
+    )
+    for step in steps_of(experiment, tmp_path, jobs=1):
+        if step.name.endswith((" vqgan", " dat")):
+            run(step, tmp_path / "times.json")
+    assert list(json.loads((tmp_path / "times.json").read_text())) == [
+        *("set vqgan", "pictures of vqgan"),
+        *("attacked student of dat", "set dat", "pictures of dat"),
+    ]
+    model = read_manifest(LocalFolder(tmp_path / "toy/sets/dat")).recipe["attack"]["model"]
+    assert model["architecture"] == "cifar_resnet20"
+    assert model["checkpoint"] == str(tmp_path / "toy/attacked/dat/last.pt")
+    # The teacher is the teacher still: its answers to the clean images are those in the other set.
+    answers = ["key", "teacher_clean_top1", "teacher_clean_confidence"]
+    plain, dat = (pq.read_table(*(tmp_path / f"toy/sets/{name}/index").iterdir()) for name in ("vqgan", "dat"))
+    assert plain.select(answers).equals(dat.select(answers))
+    assert not plain["image_sha256"].equals(dat["image_sha256"])
 
 
 def test_a_step_that_is_done_is_not_done_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

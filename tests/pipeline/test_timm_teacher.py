@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from torch import nn
 
 from dad_datasets.errors import UserError
 from dad_pipeline.teachers import Teacher, TeacherSettings, load_teacher
+from dad_trainer.students import StudentSettings, build_student, normalise
 
 NAMES = ("cat", "dog", "ship")
 ARCHITECTURE = "resnet10t"
@@ -49,6 +52,33 @@ def test_equals_timm(model: nn.Module, checkpoint: str, class_names: Sequence[st
     assert teacher.num_classes == 3
     assert torch.allclose(teacher(pixels), expected, atol=1e-5)
     assert "resize to 176x176 bicubic, mean (0.485, 0.456, 0.406)" in teacher.preprocessing
+
+
+IN_A_PROCESS_WITHOUT_THE_TRAINER = """
+import sys, torch
+from dad_pipeline.teachers import load_teacher
+from dad_pipeline.teachers.settings import TimmSettings
+
+assert "dad_trainer.students" not in sys.modules
+checkpoint, pixels, logits = sys.argv[1:]
+settings = TimmSettings(kind="timm", architecture="cifar_resnet20", checkpoint=checkpoint)
+teacher = load_teacher(settings, class_names=None, device=torch.device("cpu"))
+with torch.no_grad():
+    torch.save(teacher(torch.load(pixels)), logits)
+"""
+
+
+def test_a_students_checkpoint_is_a_teacher_that_answers_alike(tmp_path: Path) -> None:
+    student = build_student(StudentSettings(architecture="cifar_resnet20"), num_classes=3)
+    student.model.eval()
+    torch.save({"state_dict": student.model.state_dict()}, tmp_path / "last.pt")
+    pixels = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
+    torch.save(pixels / 255, tmp_path / "pixels.pt")
+    files = [str(tmp_path / name) for name in ("last.pt", "pixels.pt", "logits.pt")]
+    subprocess.run([sys.executable, "-c", IN_A_PROCESS_WITHOUT_THE_TRAINER, *files], check=True)
+    with torch.no_grad():
+        expected = student.model(normalise(pixels, student.mean, student.std))
+    assert torch.allclose(torch.load(tmp_path / "logits.pt"), expected, atol=1e-5)
 
 
 def test_recipe_overrides_the_preprocessing(model: nn.Module, checkpoint: str) -> None:

@@ -1,8 +1,10 @@
-"""Any timm classifier with a checkpoint file, as a teacher."""
+"""Any timm classifier with a checkpoint file, as a teacher; a student of `dad train` is one too."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import timm
@@ -17,6 +19,9 @@ from dad_pipeline.teachers.pixel_input import PixelInput, Preprocessing, read_pr
 from dad_pipeline.teachers.settings import TimmSettings
 from dad_pipeline.teachers.teacher import Teacher
 
+ARCHITECTURES = "dad.architectures"
+"""Entry points whose modules register further networks with timm: the trainer's own students."""
+
 
 def load_timm(settings: TimmSettings, *, class_names: Sequence[str] | None) -> Teacher:
     """The teacher on the CPU, with as many classes as the checkpoint has, or as `class_names` where nothing is loaded.
@@ -24,6 +29,9 @@ def load_timm(settings: TimmSettings, *, class_names: Sequence[str] | None) -> T
     Raises UserError for an unknown architecture (with close names), a wrong `model_kwargs`, a checkpoint of another
     architecture or of another number of classes than `class_names`, and for what `read_state_dict` refuses.
     """
+    for entry in entry_points(group=ARCHITECTURES):
+        with suppress(ModuleNotFoundError):  # an extra's library is absent
+            entry.load()
     if not timm.is_model(settings.architecture):
         hint = close_names(settings.architecture, timm.list_models())
         raise UserError(f"architecture = {settings.architecture!r}: timm has no such model{hint}")
