@@ -13,6 +13,7 @@ from pathlib import Path
 import code_agreement
 import pytest
 import scale
+import student_costs
 import worker_scaling
 from machine import hardware, versions
 from measurement import Figure, SideTable, SpeedResult, alternated, publish, ratios, read_results
@@ -29,6 +30,18 @@ MISSED = Figure(name="reading", value=1.234, unit="x", at_most=1.1, note="on a b
 def result_of(*figures: Figure) -> SpeedResult:
     table = SideTable(title="Sizes", columns=("codec", "bytes"), rows=(("PNG", "12"),))
     return SpeedResult.here("a", "A", figures, libraries=("numpy",), seeds=(0,), small=False, tables=[table])
+
+
+def test_the_costs_of_students_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = student_costs.Operations(view=1000, teacher=10, step=3)
+    by_hand = {"shards": 1000 + 1200, "shards, live teacher": 1000 + 1200 + 4000, "attack in every step": 201_200}
+    assert one.totals(students=2, epochs=100) == by_hand
+    monkeypatch.setattr(sys, "argv", ["student_costs.py", "--small", "--out", str(tmp_path)])
+    student_costs.main()
+    counted = json.loads((tmp_path / "flop.json").read_text())["operations of an image"]
+    assert counted["strong"]["view"] > counted["released"]["view"] > 2 * counted["released"]["teacher"] > 0
+    rows = (tmp_path / "flop.md").read_text().splitlines()
+    assert len(rows) == 2 + 2 * len(student_costs.STUDENTS)
 
 
 SCRIPTS = ["writing_speed", "image_codecs", "reading_speed", "storage", "scale", "generation_speed", "training_speed"]

@@ -59,6 +59,19 @@ def test_operations_are_torch_s_count() -> None:
     assert product.total == 2 * 3 * 4 * 5
 
 
+@pytest.mark.parametrize("gradient", [True, False])
+def test_operations_of_attention_are_counted_without_gradients_too(gradient: bool) -> None:
+    batch, tokens, width = 2, 5, 16
+    attention = nn.MultiheadAttention(width, 4, batch_first=True).eval()
+    states = torch.rand(batch, tokens, width)
+    with FlopCount() as counted, torch.set_grad_enabled(gradient):
+        attention(states, states, states, need_weights=False)
+    projections = 4 * 2 * batch * tokens * width * width
+    products = 2 * 2 * batch * tokens * tokens * width
+    assert counted.total == projections + products
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
 def test_work_is_counted_by_its_parts(recipe: RawRecipe, tmp_path: Path) -> None:
     """Two steps, re-encoded each: encodings of x0, xq, one between and one after; and two gradients, two scorings."""
     plan, models = plan_run(Recipe.model_validate(recipe), open_folder(tmp_path))
