@@ -5,7 +5,7 @@
 `dad generate` with one worker, reading, drawing, encoding and writing, against a loop of the same model calls on
 batches that lie in memory. Photographs are scikit-image's, the networks have random weights, which cost the same as
 trained ones: on a CPU an EfficientNet and a small VQGAN, on a GPU (`--device cuda`) ViT-L/14 and VQGAN f8 16384 at
-224 px.
+224 px. `--compile` is `compute.compile`, of the bare loop's networks too; the authors' loop stays as they run it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from dad_datasets.folder import LocalFolder
 from dad_datasets.settings import build_settings
 from dad_pipeline.flop_count import FlopCount
 from dad_pipeline.generation_run import generate_dataset
-from dad_pipeline.models import Models
+from dad_pipeline.models import Models, load_models
 from dad_pipeline.planning import Plan, plan_run
 from dad_pipeline.quantizer import Quantizer, QuantizerArchitecture
 from dad_pipeline.quantizer_checkpoint import save_quantizer
@@ -103,9 +103,12 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
     return 2 * size**3 / best
 
 
-def figures_of(preset: str, raw: dict[str, Any], work: Path, *, rounds: int, limit: float) -> list[Figure]:
+def figures_of(
+    preset: str, raw: dict[str, Any], work: Path, *, rounds: int, limit: float, compiled: bool
+) -> list[Figure]:
     """Ours against the bare loop, the bare loop against the device, and for `released` the authors' way."""
     raw = raw | {"attack": {"preset": preset}, "check": {"samples": 0, "allow_near_chance": True}}
+    raw["compute"] = raw["compute"] | {"compile": compiled}
     recipe = build_settings(Recipe, raw, origin="benchmark")
     few = build_settings(Recipe, raw | {"source": {"path": str(work / "few")}}, origin="benchmark")
     plan, models = plan_run(recipe, LocalFolder(work / "none"))
@@ -117,7 +120,8 @@ def figures_of(preset: str, raw: dict[str, Any], work: Path, *, rounds: int, lim
         "bare": _in_a_thread(lambda: bare_loop(models, plan.recipe, batches)),
     }
     if preset == "released":
-        runs["authors"] = _in_a_thread(lambda: authors_loop(models, plan.recipe, batches))
+        plain = load_models(plan.recipe, plan.class_names) if compiled else models
+        runs["authors"] = _in_a_thread(lambda: authors_loop(plain, plan.recipe, batches))
     seconds = alternated(runs, rounds=rounds)
     rates = [plan.num_views / each for each in seconds["bare"]]
     each = [
@@ -196,6 +200,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--compile", action="store_true", help="compute.compile, and the bare loop's networks alike")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--small", action="store_true", help="toy size, to see that it works")
     arguments = parser.parse_args()
@@ -204,6 +209,7 @@ def main() -> None:
         "generation_speed"
         + ("" if arguments.device == "cpu" else "_cuda")
         + ("" if arguments.precision == "float32" else "_bfloat16")
+        + ("_compiled" if arguments.compile else "")
     )
     figures = []
     for preset, cpu_images in CPU_IMAGES.items():
@@ -214,13 +220,16 @@ def main() -> None:
                 raw, limit = cpu_recipe(work, num_images, arguments.precision, small=arguments.small), 1.10
             else:
                 raw, limit = gpu_recipe(work, 8 if arguments.small else 2048, arguments.precision), 1.15
-            figures += figures_of(preset, raw, work, rounds=rounds, limit=limit)
+            figures += figures_of(preset, raw, work, rounds=rounds, limit=limit, compiled=arguments.compile)
     command = f"python benchmarks/generation_speed.py --device {arguments.device} --precision {arguments.precision}"
+    title = f"Generation, {arguments.device}, {arguments.precision}"
+    if arguments.compile:
+        command, title = f"{command} --compile", f"{title}, compiled"
     publish(
         arguments.out,
         SpeedResult.here(
             name,
-            f"Generation, {arguments.device}, {arguments.precision}",
+            title,
             figures,
             libraries=("discrete-adversarial-distillation", "torch", "timm"),
             seeds=(0,),

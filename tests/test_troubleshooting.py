@@ -83,6 +83,14 @@ def memory_too_small(patch: Patch) -> tuple[str, ...]:
     return GENERATE
 
 
+def no_compiler(patch: Patch) -> tuple[str, ...]:
+    def fail(*_: object) -> None:
+        raise RuntimeError("No working C++ compiler found")
+
+    patch.setattr(torch, "compile", lambda *_, **__: fail)
+    return generate("compute.compile=true")(patch)
+
+
 def being_written(patch: Patch) -> tuple[str, ...]:
     lease = Lease(Path("shards"), heartbeat_s=3600)  # a thread that sleeps, and is left to end with the process
     patch.setattr("socket.gethostname", lambda: "node-3")
@@ -193,6 +201,7 @@ TROUBLES: dict[str, Trouble] = {
     "views.size": generate("views.size=225"),
     "compute.device = cuda": generate("compute.device=cuda"),
     "a batch of": memory_too_small,
+    "compute.compile = true": no_compiler,
     "the output directory shards": lambda patch: (*GENERATE_AGAIN, "--set", "attack.steps=5"),
     "shards is being written": being_written,
     "6 of 48 views failed": bad_images,

@@ -28,6 +28,10 @@ class Models:
     quantizer: Quantizer
     device: torch.device
 
+    def networks(self) -> tuple[Teacher | Quantizer, ...]:
+        """Each network once."""
+        return (self.teacher, self.quantizer) + (() if self.attacked is self.teacher else (self.attacked,))
+
     def weights(self) -> dict[str, str]:
         """SHA-256 of each network's weights, for the manifest."""
         hashes = {"teacher": weights_sha256(self.teacher), "quantizer": weights_sha256(self.quantizer)}

@@ -15,6 +15,7 @@ from dad_datasets.manifest import Manifest, fingerprint_of, read_manifest, requi
 from dad_datasets.sources import CleanSource, open_source
 from dad_pipeline.adversarial_views import attack_pixels
 from dad_pipeline.batch_size import find_batch_size
+from dad_pipeline.compilation import compile_networks
 from dad_pipeline.fingerprint import fingerprinted_fields, resolve
 from dad_pipeline.models import Models, configure_torch, load_models, precision, require_size, told_of_memory
 from dad_pipeline.recipe import Recipe
@@ -60,6 +61,7 @@ def plan_run(recipe: Recipe, folder: Folder) -> tuple[Plan, Models]:
     fields = fingerprinted_fields(recipe, models, class_names=class_names, source_identity=identity)
     if existing is not None:
         require_same_run(existing, fields, where=f"the output directory {folder.url}")
+    compile_networks(models.networks(), recipe.compute, models.device)
     manifest = Manifest(
         kind="adversarial",
         state="running",

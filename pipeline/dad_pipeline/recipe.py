@@ -75,6 +75,7 @@ class ComputeSettings(Settings):
         "auto", description="torch threads of each worker; auto: this machine's cores, found once and kept on resume."
     )
     deterministic: bool = Field(True, description="Ask for deterministic kernels on a GPU (CPU runs always are).")
+    compile: bool = Field(False, description="torch.compile the networks: minutes at the start, full batches faster.")
 
     @property
     def decoder_precision(self) -> PrecisionName:

@@ -25,6 +25,7 @@ from dad_datasets.shard_reader import open_shard
 from dad_datasets.sources import CleanSource, WorkUnit, open_source
 from dad_datasets.sources.sparing_reader import SparingReader, UnitReader, is_fatal
 from dad_pipeline.adversarial_views import AdversarialView, to_canvases, to_pixels
+from dad_pipeline.compilation import compile_networks
 from dad_pipeline.models import Models, configure_torch, load_models, quantizer_precision
 from dad_pipeline.quantizer import Quantizer
 from dad_pipeline.quantizer_checkpoint import QuantizerSettings, load_quantizer
@@ -55,6 +56,7 @@ def replay(dataset: str, views: Sequence[tuple[str, str]]) -> list[Replayed]:
     configure_torch(recipe.compute)
     models = load_models(recipe, manifest.class_names)
     models.require(manifest.fingerprinted["weights"])
+    compile_networks(models.networks(), recipe.compute, models.device)
     wanted: dict[str, set[str]] = {}
     for name, key in views:
         wanted.setdefault(name, set()).add(key)

@@ -24,7 +24,7 @@ from dad_pipeline.stored_views import EncodedView, encode_view
 from dad_pipeline.view_batches import ViewBatch, ViewBatches
 
 CPU_TRIAL = 4
-"""Views of the trial on a CPU, where larger batches hardly run faster; on a GPU it is one batch of the recipe."""
+"""Views of the trial on a CPU, where larger batches hardly run faster; on a GPU, or compiled, it is one batch."""
 
 INDEX_BYTES = 170
 """Bytes of an index row without arrays, measured over shards of 1,000 rows: 150 of CIFAR-10's, 184 of the demo's."""
@@ -95,14 +95,15 @@ def estimate_run(plan: Plan, models: Models, *, views_per_s: float | None = None
     num_images = plan.units.num_samples
     with ThreadPoolExecutor(max_workers=2) as pool:
         batch = _first_batch(plan, models, pool)
-        size = recipe.compute.views_per_call if models.device.type == "cuda" else CPU_TRIAL
+        full = models.device.type == "cuda" or recipe.compute.compile
+        size = recipe.compute.views_per_call if full else CPU_TRIAL
         trial = replace(batch, prepared=batch.prepared[:size], first_of_unit=False)
         one = replace(trial, prepared=trial.prepared[:1])
         counter = FlopCount()
         with counter:
             compute_batch(one, recipe, models, pool)
-        if models.device.type == "cuda":
-            compute_batch(trial, recipe, models, pool)  # the first of a size chooses kernels
+        if full:
+            compute_batch(trial, recipe, models, pool)  # the first of a size chooses kernels, or compiles them
         started = time.perf_counter()
         results = compute_batch(trial, recipe, models, pool)
         seconds = time.perf_counter() - started

@@ -14,6 +14,7 @@ from dad_datasets.folder import open_folder
 from dad_datasets.lease import under_lease
 from dad_datasets.sources import WorkUnit, open_source
 from dad_datasets.sources.sparing_reader import SparingReader, UnitReader
+from dad_pipeline.compilation import compile_networks
 from dad_pipeline.device_failure import is_device_failure, reason_of
 from dad_pipeline.fingerprint import library_versions
 from dad_pipeline.models import Models, configure_torch, load_models, num_cores, told_of_memory
@@ -81,6 +82,7 @@ class Worker:
             with told_of_memory(settings.recipe.compute):
                 models = load_models(settings.recipe, settings.class_names)
             models.require(settings.weights)
+            compile_networks(models.networks(), settings.recipe.compute, models.device)
         self._pool = ThreadPoolExecutor(max_workers=max(2, num_cores()), thread_name_prefix="codec")
         self._context = GenerationContext(
             recipe=settings.recipe,

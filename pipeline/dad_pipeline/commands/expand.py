@@ -31,6 +31,9 @@ def expand(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Views decoded at once; by default as when they were made.")
     ] = None,
+    compiled: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="The decoder; by default as when they were made.")
+    ] = None,
     quantizer: Annotated[
         Path | None, typer.Option(help="Folder of the quantizer; by default the one that travels with the set.")
     ] = None,
@@ -49,6 +52,7 @@ def expand(
         image_format=format_.value,
         device=device.value,
         batch_size=batch_size,
+        compiled=compiled,
         quantizer=quantizer,
         check=check,
     )

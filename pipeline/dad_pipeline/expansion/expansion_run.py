@@ -15,6 +15,7 @@ from dad_datasets.lease import only_writer
 from dad_datasets.manifest import require_same_run, write_manifest
 from dad_datasets.preparing import refuse_out_inside_source
 from dad_datasets.summary import summarise, summary_table
+from dad_pipeline.compilation import compile_networks
 from dad_pipeline.expansion.card_note import card_note
 from dad_pipeline.expansion.comparison import HashComparison, compare_hashes, compare_with_reference
 from dad_pipeline.expansion.expanded_unit import Expansion, expand_unit
@@ -34,6 +35,7 @@ def expand_dataset(
     image_format: ExpandedFormat = "webp",
     device: DeviceName = "auto",
     batch_size: int | None = None,
+    compiled: bool | None = None,
     quantizer: Path | None = None,
     check: int = 0,
 ) -> None:
@@ -46,10 +48,13 @@ def expand_dataset(
     origin, folder = open_origin(codes), open_folder(out)
     require_writable(folder)
     existing = existing_manifest(folder)
-    plan = plan_expansion(origin, existing, image_format=image_format, device=device, batch_size=batch_size)
+    plan = plan_expansion(
+        origin, existing, image_format=image_format, device=device, batch_size=batch_size, compiled=compiled
+    )
     configure_torch(plan.compute)
     where = torch.device(plan.compute.device)
     network = quantizer_of(origin, quantizer, where)
+    compile_networks([network], plan.compute, where)
     with only_writer(folder), ThreadPoolExecutor(max(2, num_cores()), thread_name_prefix="codec") as pool:
         folder.sweep()
         existing = existing_manifest(folder)

@@ -34,14 +34,16 @@ def plan_expansion(
     image_format: ExpandedFormat,
     device: DeviceName,
     batch_size: int | None,
+    compiled: bool | None,
 ) -> ExpansionPlan:
     """Settle what is open: as an earlier run in the same directory did, else as the origin did it, on this machine.
 
-    Precision is the origin's. So is the batch size, without which an equal machine would not give equal bits.
+    Precision is the origin's. So are the batch size and whether the decoder is compiled, without which an equal machine
+    would not give equal bits.
     UserError where a GPU is asked for and there is none.
     """
     settled = existing.fingerprinted.get("expanded", {}) if existing else {}
-    compute = _compute(origin, settled, device, batch_size)
+    compute = _compute(origin, settled, device, batch_size, compiled)
     fields = _fields(origin, image_format, compute)
     recipe = origin.recipe
     manifest = origin.manifest.model_copy(
@@ -60,7 +62,9 @@ def plan_expansion(
     return ExpansionPlan(recipe=recipe.model_copy(update={"store": store}), compute=compute, manifest=manifest)
 
 
-def _compute(origin: Origin, settled: Mapping[str, Any], device: DeviceName, batch_size: int | None) -> ComputeSettings:
+def _compute(
+    origin: Origin, settled: Mapping[str, Any], device: DeviceName, batch_size: int | None, compiled: bool | None
+) -> ComputeSettings:
     there = origin.recipe.compute
     # More threads than cores only slow it down; fewer than there may move last bits, as another machine may anyway.
     threads = settled.get("threads") or (num_cores() if there.threads == "auto" else min(there.threads, num_cores()))
@@ -68,6 +72,7 @@ def _compute(origin: Origin, settled: Mapping[str, Any], device: DeviceName, bat
         "device": device,
         "batch_size": batch_size or settled.get("batch_size") or there.batch_size,
         "threads": threads,
+        "compile": settled.get("compile", there.compile) if compiled is None else compiled,
     }
     return settle(there.model_copy(update=chosen), settled)
 

@@ -15,6 +15,7 @@ from dad_datasets.layout import FORMAT_VERSION
 from dad_datasets.manifest import Manifest, fingerprint_of
 from dad_pipeline.batch_size import find_batch_size
 from dad_pipeline.checkpoint_file import weights_sha256
+from dad_pipeline.compilation import compile_networks
 from dad_pipeline.fingerprint import library_versions, settle, without_paths
 from dad_pipeline.labelling.labelled_set import LabelledSet
 from dad_pipeline.labelling.recipe import LabelRecipe
@@ -51,6 +52,7 @@ def plan_labels(labelled: LabelledSet, recipe: LabelRecipe, existing: Manifest |
         _check_teacher(teacher, labelled, recipe, device)
         recipe = _with_batch_size(recipe, teacher, labelled.views.size, device)
     fields = _fields(labelled, recipe, teacher)
+    compile_networks([teacher], recipe.compute, device)
     manifest = Manifest(
         kind="labels",
         state="running",
