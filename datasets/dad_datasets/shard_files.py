@@ -35,19 +35,22 @@ class ShardFiles:
 
     def read(self, unit: str, offset: int, length: int) -> bytes:
         """A member's content. UserError where the shard is missing, ends before the member, or cannot be fetched."""
-        name = shard_name(unit)
-        check_member_size(length, f"{self._url}/{name}: the member at byte {offset:,}")
+        check_member_size(length, lambda: f"{self._named(unit)}: the member at byte {offset:,}")
         try:
-            content = self._files.read(f"{self._root}/{name}", max(offset, 0), length)
+            content = self._files.read(f"{self._root}/{shard_name(unit)}", max(offset, 0), length)
         except FileNotFoundError:
-            raise UserError(f"{self._url}/{name}: the shard is missing") from None
+            raise UserError(f"{self._named(unit)}: the shard is missing") from None
         except StoreError as error:
             raise UserError(str(error)) from None
         except OSError as error:
-            raise UserError(f"{self._url}/{name}: cannot be read: {error.strerror or error}") from None
+            raise UserError(f"{self._named(unit)}: cannot be read: {error.strerror or error}") from None
         if len(content) != length or offset < 0:
             raise UserError(
-                f"{self._url}/{name}: holds no {length:,} bytes at byte {offset:,}: the shard is truncated, "
+                f"{self._named(unit)}: holds no {length:,} bytes at byte {offset:,}: the shard is truncated, "
                 "or its index is of another"
             )
         return content
+
+    def _named(self, unit: str) -> str:
+        """For messages."""
+        return f"{self._url}/{shard_name(unit)}"

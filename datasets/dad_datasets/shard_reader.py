@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -33,7 +33,7 @@ class ShardReader:
         KeyError where the dataset stores no such member; UserError where the tar ends before it, or it is too large.
         """
         offset, length = row[f"{column}_offset"], row[f"{column}_length"]
-        check_member_size(length, f"{self._name}: the {column} of {row['key']}")
+        check_member_size(length, lambda: f"{self._name}: the {column} of {row['key']}")
         self._stream.seek(max(offset, 0))
         content = self._stream.read(length)
         if len(content) != length or offset < 0:
@@ -55,10 +55,13 @@ class ShardReader:
             raise UserError(f"{self._name}: the {column} of {row['key']} is no array: {error}") from None
 
 
-def check_member_size(length: int, member: str) -> None:
-    """UserError where an index asks for more bytes than any record has: they would be read before anything is seen."""
+def check_member_size(length: int, member: Callable[[], str]) -> None:
+    """UserError where an index asks for more bytes than any record has: they would be read before anything is seen.
+
+    `member` names it for the message, which is seldom needed and dear beside a read of a kilobyte.
+    """
     if not 0 <= length <= LARGEST_MEMBER_BYTES:
-        raise UserError(f"{member} should have {length:,} bytes; members have 0 to {LARGEST_MEMBER_BYTES:,}")
+        raise UserError(f"{member()} should have {length:,} bytes; members have 0 to {LARGEST_MEMBER_BYTES:,}")
 
 
 @contextmanager

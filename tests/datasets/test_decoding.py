@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -68,12 +69,19 @@ TURNED = {
 }
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", TURNED)
-def test_exif_rotation_is_applied(orientation: int) -> None:
+def test_exif_rotation_is_applied(orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    image = decode_image(encoded(Image.fromarray(PIXELS), "PNG", exif=exif))
+    image = decode_image(encoded(Image.fromarray(PIXELS), kind, exif=exif, lossless=True))
     assert np.array_equal(np.asarray(image), TURNED[orientation])
+
+
+def test_a_rotation_in_xmp_is_applied() -> None:
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    image = decode_image(encoded(Image.fromarray(PIXELS), "WEBP", xmp=xmp, lossless=True))
+    assert np.array_equal(np.asarray(image), TURNED[6])
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
@@ -119,6 +127,49 @@ def test_the_limit_counts_pixels() -> None:
 def test_no_program_is_started_for_postscript() -> None:
     with pytest.raises(UndecodableImageError, match="not an image"):
         decode_image(encoded(Image.fromarray(PIXELS), "EPS"))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_webp_of_shards_leaves_the_filters_of_warnings_alone(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All threads of a process share them: changed in two at a time, they may stay changed."""
+    monkeypatch.setattr(warnings, "catch_warnings", lambda: pytest.fail("changed"))
+    pixels = np.dstack([PIXELS, np.full((6, 9), 9, np.uint8)]) if mode == "RGBA" else PIXELS
+    image = decode_image(encoded(Image.fromarray(pixels), "WEBP", lossless=True, exact=True))
+    assert np.array_equal(np.asarray(image), PIXELS)
+
+
+WEBP_SEEDS = [
+    encoded(Image.fromarray(PIXELS), "WEBP", lossless=True),
+    encoded(Image.fromarray(PIXELS), "WEBP"),
+    encoded(Image.fromarray(PIXELS).convert("RGBA"), "WEBP", lossless=True),
+    encoded(Image.fromarray(PIXELS), "WEBP", exif=Image.Exif(), icc_profile=b"profile"),
+    encoded(Image.new("RGB", (4, 3)), "WEBP", save_all=True, append_images=[Image.new("RGB", (4, 3), "white")]),
+]
+
+
+def outcome(content: bytes) -> bytes | str:
+    try:
+        return decode_image(content, max_pixels=10**6).tobytes()
+    except UndecodableImageError as error:
+        return str(error)
+
+
+@given(
+    st.sampled_from(WEBP_SEEDS),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4),
+    st.one_of(st.just(1.0), st.floats(0, 1)),
+)
+@settings(max_examples=400, deadline=None)
+def test_the_short_way_of_webp_ends_like_that_of_all_types(
+    content: bytes, changes: list[tuple[float, int]], kept: float
+) -> None:
+    damaged = bytearray(content[: int(kept * len(content))])
+    for place, value in changes:
+        damaged[int(place * len(damaged)) : int(place * len(damaged)) + 1] = bytes([value])
+    short = outcome(bytes(damaged))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dad_datasets.decoding._bare_webp", lambda _: None)
+        assert outcome(bytes(damaged)) == short
 
 
 SEEDS = [encoded(Image.fromarray(PIXELS), kind) for kind in KINDS] + [

@@ -104,12 +104,12 @@ class Pairs(Dataset[Sample]):
         """Record `index` with the parts asked for. UserError where they cannot be read."""
         index = range(len(self))[index]  # IndexError beyond the end, by which loops over the dataset stop
         records = self._records
-        adversarial = adversarial and bool(records.attacked[index])
+        adversarial = adversarial and records.attacked.item(index)
         rows = self._teacher.read(records, index) if teacher else (None, None)
         return Pair(
             source_key=records.source_key(index),
-            view=int(records.views[index]),
-            label=int(records.labels[index]),
+            view=records.views.item(index),
+            label=records.labels.item(index),
             clean=self._clean(index) if clean else None,
             adversarial=self._stored(index, "image") if adversarial else None,
             teacher_clean=rows[0],

@@ -30,7 +30,8 @@ class TeacherRows:
         self._files = files
         self._form = form
         # Parsing a .npy header takes ten times as long as reading the array, and those of a dataset are all equal.
-        self._headers = {name: _usual_header(name, width) for name, width in form.row_widths.items()}
+        self._widths = form.row_widths
+        self._headers = {name: _usual_header(name, width) for name, width in self._widths.items()}
         self._rest_column = None
         if form.top_k is not None and temperature is not None:
             self._rest_column = form.rest_column(temperature)
@@ -41,7 +42,7 @@ class TeacherRows:
 
     def read(self, records: RecordTable, record: int) -> tuple[TeacherRow, TeacherRow | None]:
         """Of the clean view and of the stored adversarial pixels; None where the view was not attacked."""
-        parts = {name: self._part(records, record, name) for name in self._form.row_widths}
+        parts = {name: self._part(records, record, name) for name in self._widths}
         clean = self._row(parts, 0)
         return clean, self._row(parts, 1) if records.attacked[record] else None
 
@@ -73,7 +74,7 @@ class TeacherRows:
             raise UserError(f"{where} is not the array that was written: {error}") from None
 
     def _parse(self, content: bytes, name: str) -> npt.NDArray[Any]:
-        dtype, width, header = _DTYPES[name], self._form.row_widths[name], self._headers[name]
+        dtype, width, header = _DTYPES[name], self._widths[name], self._headers[name]
         if content.startswith(header):
             return np.frombuffer(content, dtype, offset=len(header)).reshape(2, width)
         array = read_npy(content)
