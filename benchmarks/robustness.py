@@ -4,9 +4,10 @@
     python benchmarks/robustness.py recipes/robustness/stage_a.yaml --data DIR --open-test  # the test images, once
 
 DIR holds CIFAR-10 as on the Hugging Face hub (uoft-cs/cifar10, folder plain_text). Everything is written under
-runs/robustness; what is finished is not done again, so that the same command goes on after an interruption. The recipe
-names the sets of adversarial images and the students; its header has the budget and what came of it. Results go to
-benchmarks/results/robustness/ as JSON, a table and a chart.
+runs/robustness; what is finished is not done again, so that the same command goes on after an interruption. Teacher and
+quantizer come with the recipes, in recipes/robustness/weights; without that folder they are trained first, as they
+were. The recipe names the sets of adversarial images and the students; its header has the budget and what came of it.
+Results go to benchmarks/results/robustness/ as JSON, a table and a chart.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from dad_datasets.settings import Settings, load_settings
 from dad_trainer.training.recipe import TrainingRecipe
 
 RECIPES, WORKSPACE = Path("recipes/robustness"), Path("runs/robustness")
-DATA = WORKSPACE / "data"
+DATA, MODELS = WORKSPACE / "data", RECIPES / "weights"
 
 
 class Experiment(Settings):
@@ -36,7 +37,7 @@ class Experiment(Settings):
     name: str = Field(pattern=r"[a-z0-9_]+", description="Names the folder of the students and the files of results.")
     title: str = Field(description="What this stage is, for the table.")
     images: Literal["train", "tuning"] = Field("train", description="All 45,000 training images, or the first 15,000.")
-    quantizer: str = Field(description="Recipe of the VQGAN; its name without suffix is the folder.")
+    quantizer: str = Field(description="Recipe of the VQGAN; its name without suffix is the folder of its weights.")
     sets: dict[str, dict[str, Any]] = Field(description="For each set of shards its name, and fields of generate.yaml.")
     attacked: dict[str, str] = Field(
         default_factory=dict,
@@ -65,7 +66,7 @@ class Step:
 def steps_of(experiment: Experiment, data: Path, *, jobs: int) -> list[Step]:
     """Everything up to the students' figures on the validation images, in order."""
     dad = [str(Path(sys.executable).with_name("dad"))]
-    quantizer = WORKSPACE / Path(experiment.quantizer).stem
+    quantizer = MODELS / Path(experiment.quantizer).stem
     first = [
         Step(
             name="split",
@@ -79,8 +80,8 @@ def steps_of(experiment: Experiment, data: Path, *, jobs: int) -> list[Step]:
         ),
         Step(
             name="teacher",
-            command=_script("finetune_teacher.py", data=DATA, out=WORKSPACE / "teacher.pt"),
-            done=WORKSPACE / "teacher.json",
+            command=_script("finetune_teacher.py", data=DATA, out=MODELS / "teacher.safetensors"),
+            done=MODELS / "teacher.json",
         ),
         Step(
             name="quantizer",

@@ -63,6 +63,10 @@ def load_teacher(recipe: Path) -> Student:
     )
 
 
+def _weights_of_teacher(recipe: Path) -> Path:
+    return Path(read_recipe(recipe)["teacher"]["checkpoint"])
+
+
 def set_figures(folder: Path) -> dict[str, float]:
     """Means over a set's views, as in the closing table of `dad generate`."""
     dataset = LocalFolder(folder)
@@ -72,8 +76,8 @@ def set_figures(folder: Path) -> dict[str, float]:
 def write_results(title: str, stage: Path, *, students: Path, test: Path, generation: Path) -> None:
     """Evaluate every student of the stage, and the teacher, on the test recipe, and write the files of results.
 
-    `stage` is its folder, beside that of the teacher's training; `students` the sweep file, `test` the evaluation
-    recipe, `generation` the recipe that has the teacher. The files have the stage's name.
+    `stage` is its folder; `students` the sweep file, `test` the evaluation recipe, `generation` the recipe that has the
+    teacher, beside whose weights stand the figures of its training. The files have the stage's name.
     """
     console = Console()
     evaluation = load_settings(EvaluationRecipe, test)
@@ -91,7 +95,7 @@ def write_results(title: str, stage: Path, *, students: Path, test: Path, genera
         "training": read_recipe(Path(sweep["train"])),
         "sweep": sweep,
         "seconds": json.loads((stage / "times.json").read_text()),
-        "teacher_training": json.loads((stage.parent / "teacher.json").read_text()),
+        "teacher_training": json.loads(_weights_of_teacher(generation).with_suffix(".json").read_text()),
         "teacher": teacher,
         "sets": {folder.name: set_figures(folder) for folder in sorted((stage / "sets").iterdir()) if folder.is_dir()},
         "students": {student: {k: asdict(v) for k, v in row.items()} for student, row in table.items()},

@@ -139,7 +139,7 @@ def test_every_set_of_a_stage_is_made_looked_at_and_then_learnt_from(
 def test_a_plain_student_is_trained_and_attacked_in_the_teachers_place(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("WORKSPACE", "DATA", "RECIPES"):
+    for name in ("WORKSPACE", "DATA", "RECIPES", "MODELS"):
         monkeypatch.setattr(robustness, name, tmp_path)
     images = [{"bytes": path.read_bytes(), "path": None} for path in sorted((folder / "images").glob("*/*.png"))]
     labels = [number // IMAGES_PER_CLASS for number in range(NUM_IMAGES)]
