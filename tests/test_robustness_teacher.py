@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from scripts import load_script
 from torch import Tensor, nn
 
 SCRIPT = Path(__file__).parent.parent / "recipes/robustness/finetune_teacher.py"
@@ -18,12 +18,7 @@ SIZE = 8
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("finetune_teacher", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def network() -> nn.Module:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from pathlib import Path
 from types import ModuleType
@@ -12,18 +11,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from scripts import load_script
 
 SCRIPT = Path(__file__).parents[2] / "recipes" / "demo" / "mnist.py"
 
 
 @pytest.fixture(scope="module")
 def mnist() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("demo_mnist", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture(scope="module")

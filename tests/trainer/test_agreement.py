@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from pairs_by_hand import MakeSet
+from scripts import load_script
 from torch.utils.data import default_collate
 
 from dad_trainer import open_pairs
@@ -23,12 +23,7 @@ SCRIPT = Path(__file__).parents[2] / "recipes" / "agreement.py"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("agreement", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def test_figures_are_those_of_numpy(make_set: MakeSet, script: ModuleType) -> None:
