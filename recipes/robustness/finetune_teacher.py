@@ -11,7 +11,7 @@ from them and from the same images one adversarial step away: the adversarial ex
 those that other networks fall for too (Springer et al., 2021, arXiv 2106.02105), and an attack that is made once, for
 any student, lives by that. The file loads with timm and is what generate.yaml names; its matrices are float16, the
 rest float32. The figures printed at the end are of these weights on the held-out validation images: the test images
-stay closed. About 40 minutes on one core.
+stay closed. 50 minutes on a core that other programs shared.
 """
 
 from __future__ import annotations
