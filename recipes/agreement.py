@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from torch.utils.data import DataLoader, Subset
 
+from dad_datasets.errors import UserError
 from dad_trainer import Pairs, open_pairs
 from dad_trainer.students import Student, load_student, normalise
 from dad_trainer.teacher_targets import divergence, targets_from_samples
@@ -46,7 +47,7 @@ def agreement(pairs: Pairs, student: Student, records: list[int], *, temperature
     return {name: total / len(records) for name, total in sums.items()}
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shards", help="a finished set with images")
     parser.add_argument("checkpoints", type=Path, nargs="+", help="students, of dad train or timm")
@@ -62,3 +63,10 @@ if __name__ == "__main__":
         shown = [f"{value:.1%}" if name.startswith("same") else f"{value:.3f}" for name, value in found.items()]
         table.add_row(f"{path.parent.name}/{path.name}", *shown)
     Console().print(table)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
