@@ -3,11 +3,14 @@
     python benchmarks/robustness.py recipes/robustness/stage_a.yaml --data DIR              # to the validation figures
     python benchmarks/robustness.py recipes/robustness/stage_a.yaml --data DIR --open-test  # the test images, once
 
-DIR holds CIFAR-10 as on the Hugging Face hub (uoft-cs/cifar10, folder plain_text). Everything is written under
+DIR holds CIFAR-10 as on the Hugging Face hub (uoft-cs/cifar10, folder plain_text). What is made is written under
 runs/robustness; what is finished is not done again, so that the same command goes on after an interruption. Teacher and
 quantizer come with the recipes, in recipes/robustness/weights; without that folder they are trained first, as they
 were. The recipe names the sets of adversarial images and the students; its header has the budget and what came of it.
-Results go to benchmarks/results/robustness/ as JSON, a table and a chart.
+
+Results go to benchmarks/results/robustness/ as JSON, a table and a chart, beside a folder with a file for each student
+and seed. A run that has its file there is not trained again, on this machine or another, and counts in the table: a
+stage can be worked off in pieces. `--seeds 0` goes no further than the first seed.
 """
 
 from __future__ import annotations
@@ -17,18 +20,25 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from pydantic import Field
+from rich.console import Console
 from robustness_results import write_results
+from robustness_runs import Part, keep_runs, kept_runs, recipes_of, remaining_sweeps
 
+from dad_datasets.errors import UserError
 from dad_datasets.settings import Settings, load_settings
+from dad_trainer.sweep.settings import SweepSettings
 from dad_trainer.training.recipe import TrainingRecipe
 
 RECIPES, WORKSPACE = Path("recipes/robustness"), Path("runs/robustness")
 DATA, MODELS = WORKSPACE / "data", RECIPES / "weights"
+RESULTS = Path("benchmarks/results/robustness")
 
 
 class Experiment(Settings):
@@ -53,6 +63,11 @@ class Experiment(Settings):
         """Of what belongs to this stage alone."""
         return WORKSPACE / self.name
 
+    @property
+    def kept(self) -> Path:
+        """Of the files of its runs' figures."""
+        return RESULTS / self.name
+
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
@@ -61,10 +76,12 @@ class Step:
     name: str
     command: list[str]
     done: Path | None = None
+    recipe: tuple[Path, SweepSettings] | None = None
+    """A sweep file to write before."""
 
 
-def steps_of(experiment: Experiment, data: Path, *, jobs: int) -> list[Step]:
-    """Everything up to the students' figures on the validation images, in order."""
+def steps_of(experiment: Experiment, data: Path, sweeps: Sequence[SweepSettings], *, jobs: int) -> list[Step]:
+    """Everything up to the trained students of `sweeps`, in order; where there are none, images and teacher alone."""
     dad = [str(Path(sys.executable).with_name("dad"))]
     quantizer = MODELS / Path(experiment.quantizer).stem
     first = [
@@ -83,16 +100,24 @@ def steps_of(experiment: Experiment, data: Path, *, jobs: int) -> list[Step]:
             command=_script("finetune_teacher.py", data=DATA, out=MODELS / "teacher.safetensors"),
             done=MODELS / "teacher.json",
         ),
+    ]
+    if not sweeps:
+        return first
+    first.append(
         Step(
             name="quantizer",
             command=[*dad, "train-quantizer", experiment.quantizer, "--out", str(quantizer)],
             done=quantizer / "summary.json",
-        ),
-    ]
+        )
+    )
     for name in experiment.sets:
         first += _steps_of_set(experiment, name, quantizer, jobs=jobs)
-    sweep = [*dad, "sweep", experiment.students, "--out", str(experiment.folder / "students"), "--jobs", str(jobs)]
-    return [*first, Step(name="students", command=sweep)]
+    for sweep in sweeps:
+        seeds = " ".join(map(str, sweep.seeds))
+        file = experiment.folder / f"remaining-{seeds.replace(' ', '-')}.yaml"
+        command = [*dad, "sweep", str(file), "--out", str(experiment.folder / "students"), "--jobs", str(jobs)]
+        first.append(Step(name=f"students, seeds {seeds}", command=command, recipe=(file, sweep)))
+    return first
 
 
 def _steps_of_set(experiment: Experiment, name: str, quantizer: Path, *, jobs: int) -> list[Step]:
@@ -140,6 +165,10 @@ def run(step: Step, times: Path) -> None:
         print(f"== {step.name}: done already", flush=True)
         return
     print(f"== {step.name}: {' '.join(step.command)}", flush=True)
+    if step.recipe is not None:
+        path, sweep = step.recipe
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(sweep.model_dump(mode="json"), sort_keys=False))
     started = time.perf_counter()
     status = subprocess.run(step.command, check=False).returncode
     if status:
@@ -151,25 +180,54 @@ def run(step: Step, times: Path) -> None:
     times.write_text(json.dumps(noted, indent=1) + "\n")
 
 
+def conduct(experiment: Experiment, data: Path, part: Part, *, seeds: Sequence[int] | None, jobs: int) -> None:
+    """Train what the stage lacks, of these seeds (None: all), and write its results on `part` from all runs there are.
+
+    UserError where runs, kept or in the stage's folder, are not what the recipes say.
+    """
+    whole = load_settings(SweepSettings, Path(experiment.students))
+    if seeds is not None and (unknown := sorted(set(seeds) - set(whole.seeds))):
+        raise UserError(
+            f"--seeds: {experiment.students} has no seed {unknown[0]}, only {', '.join(map(str, whole.seeds))}"
+        )
+    recipes = recipes_of(whole)
+    evaluation = Path(experiment.test if part == "test" else str(whole.evaluate))
+
+    def keep() -> None:
+        keep_runs(experiment.kept, experiment.folder, recipes, part, evaluation, console=Console())
+
+    if (DATA / "test.parquet").exists():  # without the split nothing was trained here
+        keep()
+    wanted = whole if seeds is None else whole.model_copy(update={"seeds": tuple(seeds)})
+    lacking = remaining_sweeps(wanted, kept_runs(experiment.kept, recipes), part)
+    for step in steps_of(experiment, data, lacking, jobs=jobs):
+        run(step, experiment.folder / "times.json")
+    keep()
+    write_results(
+        experiment.title,
+        kept_runs(experiment.kept, recipes),
+        part,
+        stage=experiment.folder,
+        results=RESULTS,
+        sweep=Path(experiment.students),
+        evaluation=evaluation,
+        generation=RECIPES / "generate.yaml",
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path, help="YAML file of a stage")
     parser.add_argument("--data", type=Path, required=True, help="folder with train-*.parquet and test-*.parquet")
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side, each with one thread")
-    parser.add_argument("--open-test", action="store_true", help="evaluate on the test images too, and write results")
-    arguments = parser.parse_args()
-    experiment = load_settings(Experiment, arguments.recipe)
-    times = experiment.folder / "times.json"
-    for step in steps_of(experiment, arguments.data, jobs=arguments.jobs):
-        run(step, times)
-    if arguments.open_test:
-        write_results(
-            experiment.title,
-            experiment.folder,
-            students=Path(experiment.students),
-            test=Path(experiment.test),
-            generation=RECIPES / "generate.yaml",
-        )
+    parser.add_argument("--seeds", type=int, nargs="+", help="train students of these seeds alone; all if not given")
+    parser.add_argument("--open-test", action="store_true", help="evaluate on the test images, once all is chosen")
+    given = parser.parse_args()
+    part: Part = "test" if given.open_test else "validation"
+    try:
+        conduct(load_settings(Experiment, given.recipe), given.data, part, seeds=given.seeds, jobs=given.jobs)
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From finished students to what the experiment reports: JSON, a table, a chart."""
+"""From the kept runs of a stage to what the experiment reports: JSON, a table, a chart."""
 
 from __future__ import annotations
 
@@ -9,24 +9,21 @@ from pathlib import Path
 
 import timm
 from machine import hardware, versions
-from rich.console import Console
+from robustness_runs import KeptRun, Part, name_of
 from torch import Tensor, nn
 
 from dad_datasets.folder import LocalFolder
 from dad_datasets.settings import load_settings, read_recipe
-from dad_datasets.summary import finished_units, summarise
 from dad_pipeline.recipe import Recipe
 from dad_pipeline.teachers.resize import resize
 from dad_trainer.evaluation import EvaluationRecipe, Summary, evaluate_student
 from dad_trainer.evaluation import summarise as summarise_rows
 from dad_trainer.evaluation.chart import draw_chart
-from dad_trainer.evaluation.session import evaluate_checkpoints
 from dad_trainer.students import Student
 from dad_trainer.sweep.comparison import compare, differences, markdown
+from dad_trainer.sweep.run import Run
 
-RESULTS = Path("benchmarks/results/robustness")
 REFERENCE = "kd"
-TEACHER = "teacher"
 
 
 class Enlarging(nn.Module):
@@ -63,59 +60,62 @@ def load_teacher(recipe: Path) -> Student:
     )
 
 
+def write_results(
+    title: str,
+    runs: Mapping[Run, KeptRun],
+    part: Part,
+    *,
+    stage: Path,
+    results: Path,
+    sweep: Path,
+    evaluation: Path,
+    generation: Path,
+) -> None:
+    """Write the files of a stage's results on `part` into `results`, from those of its runs that have figures of it.
+
+    `stage` is the stage's folder, whose name the files have; `sweep` the sweep file, `evaluation` the recipe of `part`,
+    which the teacher is evaluated by too; `generation` the recipe that has the teacher, beside whose weights stand the
+    figures of its training.
+    """
+    by_run = {run: one.figures[part] for run, one in runs.items() if part in one.figures}
+    teacher = _teacher_row(load_settings(EvaluationRecipe, evaluation), generation, stage / f"teacher-{part}.json")
+    settings = read_recipe(sweep)
+    table, compared = compare(by_run), differences(by_run, REFERENCE)
+    times = stage / "times.json"
+    document = {
+        "title": title,
+        "part": part,
+        "hardware": hardware(),
+        "versions": versions("torch", "timm"),
+        "seeds": sorted({seed for _, seed in by_run}),
+        "training": read_recipe(Path(settings["train"])),
+        "sweep": settings,
+        "seconds": json.loads(times.read_text()) if times.exists() else {},
+        "teacher_training": json.loads(_weights_of_teacher(generation).with_suffix(".json").read_text()),
+        "teacher": teacher,
+        "sets": {name: figures for run in by_run for name, figures in runs[run].sets.items()},
+        "students": {student: {k: asdict(v) for k, v in row.items()} for student, row in table.items()},
+        f"less_{REFERENCE}": {student: {k: asdict(v) for k, v in row.items()} for student, row in compared.items()},
+        "runs": {name_of(run): [asdict(summary) for summary in each] for run, each in by_run.items()},
+    }
+    folder, name = LocalFolder(results), stage.name if part == "test" else f"{stage.name}-{part}"
+    with folder.publish(f"{name}.json") as stream:
+        stream.write((json.dumps(document, indent=1) + "\n").encode())
+    with folder.publish(f"{name}.md") as stream:
+        stream.write(f"{title}; {part} images\n\n{markdown(table, compared, REFERENCE)}".encode())
+    with folder.publish(f"{name}.png") as stream:
+        draw_chart(_over_seeds(by_run), stream)
+    print(f"{results / name}.json, .md, .png")
+
+
 def _weights_of_teacher(recipe: Path) -> Path:
     return Path(read_recipe(recipe)["teacher"]["checkpoint"])
 
 
-def set_figures(folder: Path) -> dict[str, float]:
-    """Means over a set's views, as in the closing table of `dad generate`."""
-    dataset = LocalFolder(folder)
-    return {name: mean.value for name, mean in summarise(dataset, finished_units(dataset)).means.items()}
-
-
-def write_results(title: str, stage: Path, *, students: Path, test: Path, generation: Path) -> None:
-    """Evaluate every student of the stage, and the teacher, on the test recipe, and write the files of results.
-
-    `stage` is its folder; `students` the sweep file, `test` the evaluation recipe, `generation` the recipe that has the
-    teacher, beside whose weights stand the figures of its training. The files have the stage's name.
-    """
-    console = Console()
-    evaluation = load_settings(EvaluationRecipe, test)
-    files = {path.parent.name: path for path in sorted((stage / "students").glob("*-seed*/last.pt"))}
-    summaries = evaluate_checkpoints(files, evaluation, stage / "test", console=console)
-    by_run = {_run(student): each for student, each in summaries.items()}
-    teacher = _teacher_row(evaluation, generation, stage / "teacher-test.json")
-    sweep = read_recipe(students)
-    table, compared = compare(by_run), differences(by_run, REFERENCE)
-    document = {
-        "title": title,
-        "hardware": hardware(),
-        "versions": versions("torch", "timm"),
-        "seeds": sorted({seed for _, seed in by_run}),
-        "training": read_recipe(Path(sweep["train"])),
-        "sweep": sweep,
-        "seconds": json.loads((stage / "times.json").read_text()),
-        "teacher_training": json.loads(_weights_of_teacher(generation).with_suffix(".json").read_text()),
-        "teacher": teacher,
-        "sets": {folder.name: set_figures(folder) for folder in sorted((stage / "sets").iterdir()) if folder.is_dir()},
-        "students": {student: {k: asdict(v) for k, v in row.items()} for student, row in table.items()},
-        f"less_{REFERENCE}": {student: {k: asdict(v) for k, v in row.items()} for student, row in compared.items()},
-        "runs": {student: [asdict(summary) for summary in each] for student, each in summaries.items()},
-    }
-    folder = LocalFolder(RESULTS)
-    with folder.publish(f"{stage.name}.json") as stream:
-        stream.write((json.dumps(document, indent=1) + "\n").encode())
-    with folder.publish(f"{stage.name}.md") as stream:
-        stream.write(f"{title}\n\n{markdown(table, compared, REFERENCE)}".encode())
-    with folder.publish(f"{stage.name}.png") as stream:
-        draw_chart(_over_seeds(by_run), stream)
-    print(f"{RESULTS / stage.name}.json, .md, .png")
-
-
-def _teacher_row(test: EvaluationRecipe, recipe: Path, kept: Path) -> dict[str, dict[str, object]]:
+def _teacher_row(evaluation: EvaluationRecipe, recipe: Path, kept: Path) -> dict[str, dict[str, object]]:
     """By benchmark; kept in a file, for it takes minutes."""
     if not kept.exists():
-        rows = evaluate_student(load_teacher(recipe), test.benchmarks, run=test.run)
+        rows = evaluate_student(load_teacher(recipe), evaluation.benchmarks, run=evaluation.run)
         found = {summary.benchmark: asdict(summary) for summary in summarise_rows(rows)}
         with LocalFolder(kept.parent).publish(kept.name) as stream:
             stream.write(json.dumps(found, indent=1).encode())
@@ -123,13 +123,7 @@ def _teacher_row(test: EvaluationRecipe, recipe: Path, kept: Path) -> dict[str, 
     return row
 
 
-def _run(student: str) -> tuple[str, int]:
-    """(student, seed) of a run's folder."""
-    name, _, seed = student.rpartition("-seed")
-    return name, int(seed)
-
-
-def _over_seeds(by_run: Mapping[tuple[str, int], Sequence[Summary]]) -> dict[str, list[Summary]]:
+def _over_seeds(by_run: Mapping[Run, Sequence[Summary]]) -> dict[str, list[Summary]]:
     """For the chart: each student's summaries with the accuracies of its seeds averaged."""
     averaged: dict[str, list[Summary]] = {}
     for student in dict.fromkeys(name for name, _ in by_run):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +12,21 @@ import pyarrow.parquet as pq
 import pytest
 import robustness
 import robustness_results
+import robustness_runs
 import timm
 import torch
 import yaml
 from PIL import Image
-from rich.console import Console
-from robustness import Experiment, Step, run, steps_of
+from robustness import Experiment, Step, conduct, run, steps_of
+from robustness_runs import KeptRun, Part, kept_runs, recipes_of, remaining_sweeps
 from tiny_run import IMAGES_PER_CLASS, NUM_CLASSES, NUM_IMAGES, run_recipe, tiny_recipe, write_images, write_quantizer
 from tiny_training import training_recipe
 
+from dad_datasets.errors import UserError
 from dad_datasets.folder import LocalFolder
 from dad_datasets.manifest import read_manifest
-from dad_datasets.settings import build_settings, load_settings, read_recipe
+from dad_datasets.settings import load_settings, read_recipe
 from dad_pipeline.teachers.resize import resize
-from dad_trainer.sweep.run import run_sweep
 from dad_trainer.sweep.settings import SweepSettings
 from dad_trainer.training.recipe import TrainingRecipe
 
@@ -75,26 +76,60 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corruptions = {"name": "corruptions", "kind": "corrupted", "corruptions": ["contrast", "fog"], "severities": [5]}
     test = {"benchmarks": [clean, {**corruptions, "path": str(images)}]}
     train = {**training_recipe(stage / "sets/strong"), "epochs": 1}
-    sweep = {"train": str(recipes / "train.yaml"), "students": {"kd": {"loss.name": "kd"}, "dad": {}}, "seeds": [0, 1]}
+    students = {"kd": {"loss.name": "kd"}, "dad": {}}
+    sweep = {"train": str(recipes / "train.yaml"), "students": students, "seeds": [0, 1]}
+    sweep["evaluate"] = str(recipes / "validation.yaml")
     recipes.mkdir()
-    for name, content in {"generate": generate, "test": test, "train": train, "students": sweep}.items():
+    contents = {"generate": generate, "validation": test, "test": test, "train": train, "students": sweep}
+    for name, content in contents.items():
         # By JSON: tuples are no YAML.
         (recipes / f"{name}.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(content)), sort_keys=False))
-    settings = build_settings(SweepSettings, sweep, origin="sweep")
-    run_sweep(settings, stage / "students", jobs=1, console=Console(file=io.StringIO()))
-    (stage / "times.json").write_text('{"students": 12.5}')
+    for done in ("data/test.parquet", "data/shifts/pictures.png", "quantizer/summary.json"):
+        (folder / done).parent.mkdir(parents=True, exist_ok=True)
+        (folder / done).touch()
     return folder
 
 
-def test_a_stage_is_reported_with_its_teacher_and_what_made_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(robustness_results, "RESULTS", folder / "results")
-    recipes = folder / "recipes"
-    names = {"students": "students", "test": "test", "generation": "generate"}
-    files = {argument: recipes / f"{name}.yaml" for argument, name in names.items()}
-    robustness_results.write_results("Toy", folder / "toy", **files)
-    document = json.loads((folder / "results/toy.json").read_text())
-    assert (document["title"], document["seeds"], document["seconds"]) == ("Toy", [0, 1], {"students": 12.5})
-    expected = write_teacher(folder / "again.pt", folder / "images")
+@pytest.fixture
+def experiment(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    """The stage `toy`, in a copy of the workspace; its sets and models are there, its students are not."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True, symlinks=True)
+    for path in (tmp_path / "recipes").glob("*.yaml"):
+        path.write_text(path.read_text().replace(str(folder), str(tmp_path)))
+    places = {"WORKSPACE": "", "DATA": "data", "MODELS": "", "RECIPES": "recipes", "RESULTS": "results"}
+    for name, place in places.items():
+        monkeypatch.setattr(robustness, name, tmp_path / place)
+    recipes = tmp_path / "recipes"
+    return Experiment(
+        name="toy",
+        title="Toy",
+        quantizer="quantizer.yaml",
+        sets={"strong": {}},
+        students=str(recipes / "students.yaml"),
+        test=str(recipes / "test.yaml"),
+    )
+
+
+def trained(tmp_path: Path) -> set[str]:
+    return {path.parent.name for path in tmp_path.glob("toy/students/*/last.pt")}
+
+
+def test_a_stage_is_worked_off_in_pieces_and_reported_with_its_teacher_and_what_made_it(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, recipes = tmp_path / "results", tmp_path / "recipes"
+    conduct(experiment, tmp_path, "validation", seeds=[0], jobs=1)
+    first = json.loads((results / "toy-validation.json").read_text())
+    assert (first["part"], first["seeds"], set(first["runs"])) == ("validation", [0], {"kd-seed0", "dad-seed0"})
+    assert trained(tmp_path) == {"kd-seed0", "dad-seed0"}
+    # Another machine has the kept figures, not the students.
+    shutil.rmtree(tmp_path / "toy/students")
+    conduct(experiment, tmp_path, "validation", seeds=None, jobs=1)
+    assert trained(tmp_path) == {"kd-seed1", "dad-seed1"}
+    document = json.loads((results / "toy-validation.json").read_text())
+    assert (document["title"], document["seeds"]) == ("Toy", [0, 1])
+    assert list(document["seconds"]) == ["students, seeds 0", "students, seeds 1"]
+    expected = write_teacher(tmp_path / "again.pt", tmp_path / "images")
     assert document["teacher"]["test"]["accuracy"] == pytest.approx(expected)
     assert document["sets"].keys() == {"strong"}
     assert 0 < document["sets"]["strong"]["codes changed by the attack"] < 1
@@ -103,18 +138,76 @@ def test_a_stage_is_reported_with_its_teacher_and_what_made_it(folder: Path, mon
     assert document["hardware"]["cpu"]
     runs = document["runs"]
     assert runs.keys() == {"kd-seed0", "kd-seed1", "dad-seed0", "dad-seed1"}
+    assert runs["kd-seed0"] == first["runs"]["kd-seed0"]
     mean = sum(runs[f"dad-seed{seed}"][1]["accuracy"] for seed in (0, 1)) / 2
     assert document["students"]["dad"]["corruptions"]["mean"] == pytest.approx(mean)
     less = mean - sum(runs[f"kd-seed{seed}"][1]["accuracy"] for seed in (0, 1)) / 2
     assert document["less_kd"]["dad"]["corruptions"]["mean"] == pytest.approx(less)
-    table = (folder / "results/toy.md").read_text()
-    assert "| dad |" in table
-    with Image.open(folder / "results/toy.png") as chart:
+    assert "| dad |" in (results / "toy-validation.md").read_text()
+    with Image.open(results / "toy-validation.png") as chart:
         assert np.asarray(chart).std() > 1
-    # What was computed is kept: a second time nothing is evaluated, and the figures are the same.
+    # What is there is kept: a third time nothing is trained or evaluated, and the figures are the same.
     monkeypatch.setattr(robustness_results, "evaluate_student", None)
-    robustness_results.write_results("Toy", folder / "toy", **files)
-    assert json.loads((folder / "results/toy.json").read_text()) == document
+    monkeypatch.setattr(robustness_runs, "evaluate_checkpoints", None)
+    shutil.rmtree(tmp_path / "toy/students")
+    conduct(experiment, tmp_path, "validation", seeds=None, jobs=1)
+    assert json.loads((results / "toy-validation.json").read_text()) == document
+    assert trained(tmp_path) == set()
+
+
+def fake_run(
+    student: str, seed: int, recipe: TrainingRecipe, *, fingerprint: str = "0", part: Part = "test"
+) -> KeptRun:
+    return KeptRun(
+        student=student,
+        seed=seed,
+        recipe=recipe.model_dump(mode="json"),
+        shards={"sets/strong": fingerprint},
+        sets={},
+        hardware={},
+        versions={},
+        figures={part: ()},
+    )
+
+
+def keep(folder: Path, run: KeptRun) -> None:
+    (folder / f"{run.student}-seed{run.seed}.json").write_text(json.dumps(run.model_dump(mode="json")))
+
+
+def test_what_lacks_figures_is_what_remains(experiment: Experiment) -> None:
+    sweep = load_settings(SweepSettings, Path(experiment.students))
+    recipes = recipes_of(sweep)
+
+    def remaining(known: set[tuple[str, int]], part: Part) -> list[tuple[list[str], tuple[int, ...]]]:
+        runs = {run: fake_run(*run, recipes[run]) for run in known}
+        return [(list(rest.students), rest.seeds) for rest in remaining_sweeps(sweep, runs, part)]
+
+    assert remaining(set(), "test") == [(["kd", "dad"], (0, 1))]
+    assert remaining({("kd", 1)}, "test") == [(["kd", "dad"], (0,)), (["dad"], (1,))]
+    assert remaining({("kd", 0), ("kd", 1)}, "test") == [(["dad"], (0, 1))]
+    assert remaining(set(recipes), "test") == []
+    assert remaining(set(recipes), "validation") == [(["kd", "dad"], (0, 1))]
+
+
+def test_figures_of_other_settings_or_other_sets_are_refused(experiment: Experiment, tmp_path: Path) -> None:
+    recipes = recipes_of(load_settings(SweepSettings, Path(experiment.students)))
+    other = recipes["kd", 0].model_copy(update={"batch_size": 6})
+    keep(tmp_path, fake_run("kd", 0, other))
+    with pytest.raises(UserError, match=r"kd-seed0\.json is of a run with other settings \(batch_size\); remove it"):
+        kept_runs(tmp_path, recipes)
+    keep(tmp_path, fake_run("kd", 0, recipes["kd", 0]))
+    older = fake_run("dad", 0, recipes["dad", 0])
+    del older.recipe["clip_norm"]  # a field that the recipe has got since
+    keep(tmp_path, older)
+    assert list(kept_runs(tmp_path, recipes)) == [("kd", 0), ("dad", 0)]
+    keep(tmp_path, fake_run("dad", 0, recipes["dad", 0], fingerprint="1"))
+    with pytest.raises(UserError, match="are of students of different sets, both sets/strong"):
+        kept_runs(tmp_path, recipes)
+
+
+def test_a_seed_that_the_sweep_does_not_have_is_one_sentence(experiment: Experiment, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"students\.yaml has no seed 7, only 0, 1"):
+        conduct(experiment, tmp_path, "test", seeds=[7], jobs=1)
 
 
 @pytest.mark.parametrize("stage", ["stage_a", "stage_b"])
@@ -123,13 +216,20 @@ def test_every_set_of_a_stage_is_made_looked_at_and_then_learnt_from(
 ) -> None:
     monkeypatch.chdir(REPOSITORY)
     experiment = load_settings(Experiment, Path(f"recipes/robustness/{stage}.yaml"))
-    steps = steps_of(experiment, Path("cifar10"), jobs=2)
+    sweep = load_settings(SweepSettings, Path(experiment.students))
+    steps = steps_of(experiment, Path("cifar10"), [sweep], jobs=2)
     names = [step.name for step in steps]
     sets = [part for name in experiment.sets for part in (f"set {name}", f"pictures of {name}")]
     for name in experiment.attacked:
         sets.insert(sets.index(f"set {name}"), f"attacked student of {name}")
-    assert names == ["split", "shifts", "teacher", "quantizer", *sets, "students"]
-    sweep = load_settings(SweepSettings, Path(experiment.students))
+    assert names == [
+        "split",
+        "shifts",
+        "teacher",
+        "quantizer",
+        *sets,
+        f"students, seeds {' '.join(map(str, sweep.seeds))}",
+    ]
     students = [TrainingRecipe.model_validate(raw) for raw in sweep.recipes(read_recipe(Path(sweep.train))).values()]
     read = {shards.path for student in students for shards in student.shards}
     assert read == {str(experiment.folder / "sets" / name) for name in experiment.sets}
@@ -158,7 +258,8 @@ def test_a_plain_student_is_trained_and_attacked_in_the_teachers_place(
         attacked={"dat": str(tmp_path / "attacked.yaml")},
         students="students.yaml",
     )
-    for step in steps_of(experiment, tmp_path, jobs=1):
+    sweep = SweepSettings(train="train.yaml", students={"dad": {}})
+    for step in steps_of(experiment, tmp_path, [sweep], jobs=1):
         if step.name.endswith((" vqgan", " dat")):
             run(step, tmp_path / "times.json")
     assert list(json.loads((tmp_path / "times.json").read_text())) == [
