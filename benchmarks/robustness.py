@@ -80,11 +80,9 @@ class Step:
     """A sweep file to write before."""
 
 
-def steps_of(experiment: Experiment, data: Path, sweeps: Sequence[SweepSettings], *, jobs: int) -> list[Step]:
-    """Everything up to the trained students of `sweeps`, in order; where there are none, images and teacher alone."""
-    dad = [str(Path(sys.executable).with_name("dad"))]
-    quantizer = MODELS / Path(experiment.quantizer).stem
-    first = [
+def image_steps(data: Path) -> list[Step]:
+    """The split of CIFAR-10 in `data`, and the shifts of its test images."""
+    return [
         Step(
             name="split",
             command=_script("split_cifar10.py", data=data, out=DATA),
@@ -95,11 +93,19 @@ def steps_of(experiment: Experiment, data: Path, sweeps: Sequence[SweepSettings]
             command=_script("make_shifts.py", images=DATA / "test.parquet", out=DATA / "shifts"),
             done=DATA / "shifts" / "pictures.png",
         ),
+    ]
+
+
+def model_steps(experiment: Experiment, sweeps: Sequence[SweepSettings], *, jobs: int) -> list[Step]:
+    """From the teacher to the trained students of `sweeps`, in order; the teacher alone where there are none."""
+    dad = [str(Path(sys.executable).with_name("dad"))]
+    quantizer = MODELS / Path(experiment.quantizer).stem
+    first = [
         Step(
             name="teacher",
             command=_script("finetune_teacher.py", data=DATA, out=MODELS / "teacher.safetensors"),
             done=MODELS / "teacher.json",
-        ),
+        )
     ]
     if not sweeps:
         return first
@@ -196,12 +202,14 @@ def conduct(experiment: Experiment, data: Path, part: Part, *, seeds: Sequence[i
     def keep() -> None:
         keep_runs(experiment.kept, experiment.folder, recipes, part, evaluation, console=Console())
 
-    if (DATA / "test.parquet").exists():  # without the split nothing was trained here
-        keep()
+    times = experiment.folder / "times.json"
+    for step in image_steps(data):
+        run(step, times)
+    keep()
     wanted = whole if seeds is None else whole.model_copy(update={"seeds": tuple(seeds)})
     lacking = remaining_sweeps(wanted, kept_runs(experiment.kept, recipes), part)
-    for step in steps_of(experiment, data, lacking, jobs=jobs):
-        run(step, experiment.folder / "times.json")
+    for step in model_steps(experiment, lacking, jobs=jobs):
+        run(step, times)
     keep()
     write_results(
         experiment.title,

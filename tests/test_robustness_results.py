@@ -17,7 +17,7 @@ import timm
 import torch
 import yaml
 from PIL import Image
-from robustness import Experiment, Step, conduct, run, steps_of
+from robustness import Experiment, Step, conduct, image_steps, model_steps, run
 from robustness_runs import KeptRun, Part, kept_runs, recipes_of, remaining_sweeps
 from tiny_run import IMAGES_PER_CLASS, NUM_CLASSES, NUM_IMAGES, run_recipe, tiny_recipe, write_images, write_quantizer
 from tiny_training import training_recipe
@@ -217,7 +217,7 @@ def test_every_set_of_a_stage_is_made_looked_at_and_then_learnt_from(
     monkeypatch.chdir(REPOSITORY)
     experiment = load_settings(Experiment, Path(f"recipes/robustness/{stage}.yaml"))
     sweep = load_settings(SweepSettings, Path(experiment.students))
-    steps = steps_of(experiment, Path("cifar10"), [sweep], jobs=2)
+    steps = [*image_steps(Path("cifar10")), *model_steps(experiment, [sweep], jobs=2)]
     names = [step.name for step in steps]
     sets = [part for name in experiment.sets for part in (f"set {name}", f"pictures of {name}")]
     for name in experiment.attacked:
@@ -259,7 +259,7 @@ def test_a_plain_student_is_trained_and_attacked_in_the_teachers_place(
         students="students.yaml",
     )
     sweep = SweepSettings(train="train.yaml", students={"dad": {}})
-    for step in steps_of(experiment, tmp_path, [sweep], jobs=1):
+    for step in model_steps(experiment, [sweep], jobs=1):
         if step.name.endswith((" vqgan", " dat")):
             run(step, tmp_path / "times.json")
     assert list(json.loads((tmp_path / "times.json").read_text())) == [
