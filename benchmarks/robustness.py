@@ -29,10 +29,11 @@ import yaml
 from pydantic import Field
 from rich.console import Console
 from robustness_results import write_results
-from robustness_runs import Part, keep_runs, kept_runs, recipes_of, remaining_sweeps
+from robustness_runs import Part, keep_runs, kept_runs, remaining_sweeps
 
 from dad_datasets.errors import UserError
 from dad_datasets.settings import Settings, load_settings
+from dad_trainer.sweep.run import recipes_of
 from dad_trainer.sweep.settings import SweepSettings
 from dad_trainer.training.recipe import TrainingRecipe
 
@@ -76,8 +77,8 @@ class Step:
     name: str
     command: list[str]
     done: Path | None = None
-    recipe: tuple[Path, SweepSettings] | None = None
-    """A sweep file to write before."""
+    sweep: tuple[Path, SweepSettings] | None = None
+    """Where the command expects its sweep, and what is written there before."""
 
 
 def image_steps(data: Path) -> list[Step]:
@@ -122,7 +123,7 @@ def model_steps(experiment: Experiment, sweeps: Sequence[SweepSettings], *, jobs
         seeds = " ".join(map(str, sweep.seeds))
         file = experiment.folder / f"remaining-{seeds.replace(' ', '-')}.yaml"
         command = [*dad, "sweep", str(file), "--out", str(experiment.folder / "students"), "--jobs", str(jobs)]
-        first.append(Step(name=f"students, seeds {seeds}", command=command, recipe=(file, sweep)))
+        first.append(Step(name=f"students, seeds {seeds}", command=command, sweep=(file, sweep)))
     return first
 
 
@@ -171,8 +172,8 @@ def run(step: Step, times: Path) -> None:
         print(f"== {step.name}: done already", flush=True)
         return
     print(f"== {step.name}: {' '.join(step.command)}", flush=True)
-    if step.recipe is not None:
-        path, sweep = step.recipe
+    if step.sweep is not None:
+        path, sweep = step.sweep
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(sweep.model_dump(mode="json"), sort_keys=False))
     started = time.perf_counter()
@@ -196,8 +197,10 @@ def conduct(experiment: Experiment, data: Path, part: Part, *, seeds: Sequence[i
         raise UserError(
             f"--seeds: {experiment.students} has no seed {unknown[0]}, only {', '.join(map(str, whole.seeds))}"
         )
+    if whole.evaluate is None:
+        raise UserError(f"{experiment.students}: evaluate is missing, the recipe of the validation images")
     recipes = recipes_of(whole)
-    evaluation = Path(experiment.test if part == "test" else str(whole.evaluate))
+    evaluation = Path(experiment.test if part == "test" else whole.evaluate)
 
     def keep() -> None:
         keep_runs(experiment.kept, experiment.folder, recipes, part, evaluation, console=Console())

@@ -17,15 +17,15 @@ from rich.console import Console
 from dad_datasets.errors import UserError
 from dad_datasets.folder import LocalFolder
 from dad_datasets.manifest import flatten
-from dad_datasets.settings import Settings, build_settings, load_settings, read_recipe
+from dad_datasets.settings import Settings, build_settings, load_settings
 from dad_datasets.summary import finished_units, summarise
 from dad_trainer.evaluation import EvaluationRecipe, Summary
 from dad_trainer.evaluation.session import evaluate_checkpoints
 from dad_trainer.sweep.run import Run, folder_of
 from dad_trainer.sweep.settings import SweepSettings
-from dad_trainer.training.checkpoints import LAST, read_checkpoint
+from dad_trainer.training.checkpoints import LAST, read_checkpoint, tensors_sha256
 from dad_trainer.training.recipe import TrainingRecipe
-from dad_trainer.training.run_folder import FREE, RunFolder
+from dad_trainer.training.run_folder import RunFolder, changed_fields
 
 Part = Literal["validation", "test"]
 """On which images students are evaluated."""
@@ -43,24 +43,14 @@ class KeptRun(Settings):
     """Means over the views of those sets, as in the closing table of `dad generate`, by the names of their folders."""
     hardware: dict[str, str | int | None]
     versions: dict[str, str]
+    weights_sha256: str
+    """Of the student that the figures are of, all of them."""
     figures: dict[Part, tuple[Summary, ...]]
-
-    @property
-    def run(self) -> Run:
-        return self.student, self.seed
 
 
 def name_of(run: Run) -> str:
     """As the sweep names its folder."""
     return folder_of(Path(), run).name
-
-
-def recipes_of(sweep: SweepSettings) -> dict[Run, TrainingRecipe]:
-    """The recipe of every run of a sweep, seed by seed."""
-    base = read_recipe(Path(sweep.train))
-    return {
-        run: build_settings(TrainingRecipe, raw, origin=f"student {run[0]}") for run, raw in sweep.recipes(base).items()
-    }
 
 
 def kept_runs(kept: Path, recipes: Mapping[Run, TrainingRecipe]) -> dict[Run, KeptRun]:
@@ -78,9 +68,7 @@ def kept_runs(kept: Path, recipes: Mapping[Run, TrainingRecipe]) -> dict[Run, Ke
         one = build_settings(KeptRun, json.loads(path.read_text()), origin=str(path))
         trained = build_settings(TrainingRecipe, one.recipe, origin=f"{path}: recipe")  # fields newer than it: defaults
         before, now = flatten(trained.model_dump(mode="json")), flatten(recipe.model_dump(mode="json"))
-        names = sorted(before.keys() | now.keys())
-        changed = [name for name in names if before.get(name) != now.get(name) and not FREE.fullmatch(name)]
-        if changed:
+        if changed := changed_fields(before, now):
             raise UserError(f"{path} is of a run with other settings ({', '.join(changed)}); remove it to train anew")
         for place, fingerprint in one.shards.items():
             first, of = sets.setdefault(place, (fingerprint, path))
@@ -107,7 +95,9 @@ def keep_runs(
     files = {name_of(run): folder_of(stage / "students", run) / LAST for run in trained}
     summaries = evaluate_checkpoints(files, load_settings(EvaluationRecipe, evaluation), stage / part, console=console)
     for run in asked:
-        earlier = known[run].figures if run in known else {}
+        weights = tensors_sha256(trained[run]["state_dict"])
+        # Trained anew since, on another machine, it can be another student: then its earlier figures go.
+        earlier = known[run].figures if run in known and known[run].weights_sha256 == weights else {}
         paths = [Path(shards.path) for shards in recipes[run].shards]
         one = KeptRun(
             student=run[0],
@@ -117,6 +107,7 @@ def keep_runs(
             sets={path.name: set_figures(path) for path in paths},
             hardware=hardware(),
             versions=versions("torch", "timm"),
+            weights_sha256=weights,
             figures={**earlier, part: tuple(summaries[name_of(run)])},
         )
         with LocalFolder(kept).publish(f"{name_of(run)}.json") as stream:

@@ -17,8 +17,9 @@ import timm
 import torch
 import yaml
 from PIL import Image
+from rich.console import Console
 from robustness import Experiment, Step, conduct, image_steps, model_steps, run
-from robustness_runs import KeptRun, Part, kept_runs, recipes_of, remaining_sweeps
+from robustness_runs import KeptRun, Part, keep_runs, kept_runs, remaining_sweeps
 from tiny_run import IMAGES_PER_CLASS, NUM_CLASSES, NUM_IMAGES, run_recipe, tiny_recipe, write_images, write_quantizer
 from tiny_training import training_recipe
 
@@ -27,6 +28,7 @@ from dad_datasets.folder import LocalFolder
 from dad_datasets.manifest import read_manifest
 from dad_datasets.settings import load_settings, read_recipe
 from dad_pipeline.teachers.resize import resize
+from dad_trainer.sweep.run import recipes_of
 from dad_trainer.sweep.settings import SweepSettings
 from dad_trainer.training.recipe import TrainingRecipe
 
@@ -146,6 +148,14 @@ def test_a_stage_is_worked_off_in_pieces_and_reported_with_its_teacher_and_what_
     assert "| dad |" in (results / "toy-validation.md").read_text()
     with Image.open(results / "toy-validation.png") as chart:
         assert np.asarray(chart).std() > 1
+    # Figures of other weights do not stand beside these; those of the same do.
+    path, kept = results / "toy/kd-seed1.json", KeptRun.model_validate_json((results / "toy/kd-seed1.json").read_text())
+    sweep = load_settings(SweepSettings, Path(experiment.students))
+    for weights, parts in ((kept.weights_sha256, {"validation", "test"}), ("0" * 64, {"test"})):
+        path.write_text(kept.model_copy(update={"weights_sha256": weights}).model_dump_json())
+        keep_runs(path.parent, experiment.folder, recipes_of(sweep), "test", recipes / "test.yaml", console=Console())
+        assert KeptRun.model_validate_json(path.read_text()).figures.keys() == parts
+    path.write_text(kept.model_dump_json())
     # What is there is kept: a third time nothing is trained or evaluated, and the figures are the same.
     monkeypatch.setattr(robustness_results, "evaluate_student", None)
     monkeypatch.setattr(robustness_runs, "evaluate_checkpoints", None)
@@ -166,6 +176,7 @@ def fake_run(
         sets={},
         hardware={},
         versions={},
+        weights_sha256="0",
         figures={part: ()},
     )
 

@@ -44,7 +44,7 @@ def run_sweep(sweep: SweepSettings, out: Path, *, jobs: int = 1, console: Consol
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("dad sweep runs in one process; start dad train under torchrun for each student instead")
-    recipes = _recipes(sweep)
+    recipes = recipes_of(sweep)
     evaluation = None if sweep.evaluate is None else load_settings(EvaluationRecipe, Path(sweep.evaluate))
     _check(sweep, recipes, evaluation, out)
     failures = _train_in_turn(recipes, out, console) if jobs == 1 else _train_at_once(recipes, out, jobs, console)
@@ -98,7 +98,8 @@ def folder_of(out: Path, run: Run) -> Path:
     return out / f"{run[0]}-seed{run[1]}"
 
 
-def _recipes(sweep: SweepSettings) -> dict[Run, TrainingRecipe]:
+def recipes_of(sweep: SweepSettings) -> dict[Run, TrainingRecipe]:
+    """The recipe of every run, seed by seed. UserError where one is wrong."""
     base = read_recipe(Path(sweep.train))
     return {
         run: build_settings(TrainingRecipe, raw, origin=f"student {run[0]}") for run, raw in sweep.recipes(base).items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -22,6 +22,15 @@ ARGS, SUMMARY = "args.yaml", "summary.csv"
 # What may differ when a run is gone on with. The number of threads can change last bits; the fingerprints of the shards
 # are compared, wherever they have been moved.
 FREE = re.compile(r"compute\.(workers|cache|cache_gb|threads)|saving\..*|shards\.\d+\.(path|clean)(\..*)?")
+
+
+def changed_fields(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
+    """Names of the fields in which two recipes, flattened, are not the same run."""
+    return sorted(
+        name
+        for name in before.keys() | after.keys()
+        if before.get(name) != after.get(name) and not FREE.fullmatch(name)
+    )
 
 
 class RunFolder:
@@ -54,12 +63,7 @@ class RunFolder:
         if not (self.path / ARGS).exists():
             return
         before, after = flatten(read_recipe(self.path / ARGS)), flatten(recipe.model_dump(mode="json"))
-        changed = sorted(
-            name
-            for name in before.keys() | after.keys()
-            if before.get(name) != after.get(name) and not FREE.fullmatch(name)
-        )
-        if changed:
+        if changed := changed_fields(before, after):
             shown = "; ".join(f"{name}: {before.get(name)!r} there, {after.get(name)!r} now" for name in changed[:8])
             more = f" (and {len(changed) - 8} more)" if len(changed) > 8 else ""
             raise UserError(
