@@ -49,7 +49,7 @@ class _PlainLoader(yaml.SafeLoader):
     """SafeLoader that looks at the whole document before it makes values of it."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]  # so in its stubs
         tag: str | None = getattr(event, "tag", None)
         if tag is not None:
             raise _mistake(f"the tag {_short(tag)} is refused: a recipe holds plain values", event)

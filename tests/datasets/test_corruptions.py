@@ -98,9 +98,9 @@ def test_an_empty_batch() -> None:
 
 def test_mistakes_are_named() -> None:
     with pytest.raises(UserError, match="'fogg' is unknown"):
-        corrupt(IMAGES, "fogg", 1, strengths="cifar", seed=0, keys=KEYS)  # type: ignore[arg-type]
+        corrupt(IMAGES, "fogg", 1, strengths="cifar", seed=0, keys=KEYS)  # type: ignore[arg-type]  # the mistake
     with pytest.raises(UserError, match="strengths 'mnist'"):
-        corrupt(IMAGES, "fog", 1, strengths="mnist", seed=0, keys=KEYS)  # type: ignore[arg-type]
+        corrupt(IMAGES, "fog", 1, strengths="mnist", seed=0, keys=KEYS)  # type: ignore[arg-type]  # the mistake
     for severity in (0, 6):
         with pytest.raises(UserError, match=f"severity {severity} of fog is not one of 1"):
             corrupt(IMAGES, "fog", severity, strengths="cifar", seed=0, keys=KEYS)

@@ -137,7 +137,7 @@ def test_addresses(tmp_path: Path) -> None:
         open_folder("nosuch://x")
 
 
-class ListingsKept(MemoryFileSystem):  # type: ignore[misc]
+class ListingsKept(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
     """As s3fs: a listing is asked for once, then remembered."""
 
     protocol = "listings-kept"
