@@ -59,11 +59,11 @@ def test_a_death_is_charged_to_units_that_were_alone_with_care() -> None:
     queue = RetryQueue(iter([unit(0), unit(1)]), max_retries=0)
     holding = Holding(ready=True)
     assert [a.careful for a in holding.fill(queue)] == [False, False]
-    assert list(queue.lose(holding.units.values(), "SIGSEGV")) == []
+    assert list(queue.lose(holding.units.values(), "SIGSEGV", workers=1)) == []
     holding = Holding(ready=True)
     assert [a.unit for a in holding.fill(queue)] == [unit(0)]
     assert list(holding.fill(queue)) == []
-    assert list(queue.lose(holding.units.values(), "SIGSEGV")) == [
+    assert list(queue.lose(holding.units.values(), "SIGSEGV", workers=1)) == [
         UnitFailure(unit="u-0", reason="SIGSEGV; tried 1 time")
     ]
     holding = Holding(ready=True)
@@ -75,7 +75,7 @@ def test_a_death_is_charged_to_units_that_were_alone_with_care() -> None:
 def test_a_worker_with_other_work_gets_no_suspect() -> None:
     queue = RetryQueue(iter([unit(0), unit(1), unit(2)]), max_retries=0)
     queue.take(idle=True), queue.take(idle=False)
-    list(queue.lose([unit(0), unit(1)], "SIGKILL"))
+    list(queue.lose([unit(0), unit(1)], "SIGKILL", workers=1))
     assert assigned(queue, idle=False).unit == unit(2)
     assert queue.take(idle=False) is None
     assert queue
@@ -85,15 +85,33 @@ def test_a_worker_with_other_work_gets_no_suspect() -> None:
 def test_workers_that_only_die_stop_the_run() -> None:
     queue = RetryQueue(iter([]), max_retries=1000)
     for _ in range(MAX_DEATHS_IN_A_ROW):
-        assert list(queue.lose([unit(0)], "its worker died")) == []
+        assert list(queue.lose([unit(0)], "its worker died", workers=1)) == []
     with pytest.raises(UserError, match="11 workers in a row ended before finishing a unit: its worker died"):
-        list(queue.lose([unit(0)], "its worker died"))
+        list(queue.lose([unit(0)], "its worker died", workers=1))
+
+
+def test_workers_that_die_at_once_with_their_node_do_not_stop_the_others() -> None:
+    queue = RetryQueue(iter([]), max_retries=1000)
+    for _ in range(16):
+        assert list(queue.lose([unit(0)], "its worker died", workers=17)) == []
+
+
+def test_a_worker_that_waits_for_its_place_does_not_hang() -> None:
+    clock = 0.0
+    with mock.patch("dad_pipeline.runners.holding.time.monotonic", side_effect=lambda: clock):
+        holding = Holding()
+        clock = 10 * LOADING_LIMIT_S
+        assert not holding.hangs(10)
+        holding.begun = True
+        holding.heard()
+        clock += LOADING_LIMIT_S + 1
+        assert holding.hangs(10)
 
 
 def test_a_worker_without_work_or_with_progress_does_not_hang() -> None:
     clock = 0.0
     with mock.patch("dad_pipeline.runners.holding.time.monotonic", side_effect=lambda: clock):
-        holding = Holding()
+        holding = Holding(begun=True)
         holding.heard()
         clock = LOADING_LIMIT_S
         assert not holding.hangs(10)
@@ -139,7 +157,7 @@ def test_only_those_that_are_to_blame_are_given_up(
         tries[number] += 1
         queue._deaths = 0  # the bound on deaths in a row has a test of its own
         if number in deadly:
-            ended += queue.lose(list(crew[at].units.values()), "died")
+            ended += queue.lose(list(crew[at].units.values()), "died", workers=workers)
             crew[at] = Holding(ready=True)
         elif number in failing:
             ended += queue.settle(crew[at].end(name), UnitFailure(unit=name, reason="failed"))

@@ -16,8 +16,12 @@ LOADING_LIMIT_S = 1800.0
 
 @dataclass(kw_only=True)
 class Holding:
-    """The units of a worker. It gets none before its models are loaded: one that dies while loading costs no try."""
+    """The units of a worker. It gets none before its models are loaded: one that dies while loading costs no try.
 
+    `begun`: it runs, and loads them; before that it may be waiting for a place on a cluster, for any time.
+    """
+
+    begun: bool = False
     ready: bool = False
     units: dict[str, WorkUnit] = field(default_factory=dict)
     _alone: bool = False
@@ -46,8 +50,8 @@ class Holding:
         return self.units.pop(unit)
 
     def hangs(self, limit_s: float | None) -> bool:
-        """Whether it has work and made no progress for `limit_s`, or never got ready."""
-        if limit_s is None or (self.ready and not self.units):
+        """Whether it has work and made no progress for `limit_s`, or began and never got ready."""
+        if limit_s is None or not self.begun or (self.ready and not self.units):
             return False
         patience_s = limit_s if self.ready else max(limit_s, LOADING_LIMIT_S)
         return time.monotonic() - self._heard_s > patience_s

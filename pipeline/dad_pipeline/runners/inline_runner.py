@@ -30,7 +30,7 @@ class InlineRunner:
         """See `Runner`. An error of the user or of the device is raised from here."""
         progress: queue.SimpleQueue[ViewsDone | Future[UnitReport | UnitFailure]] = queue.SimpleQueue()
         todo = RetryQueue(units, settings.recipe.max_retries)
-        holding = Holding(ready=True)
+        holding = Holding(begun=True, ready=True)
         running: dict[Future[UnitReport | UnitFailure], str] = {}
         try:
             with (

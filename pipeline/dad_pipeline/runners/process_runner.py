@@ -73,7 +73,9 @@ class ProcessRunner:
                         try:
                             message = member.connection.recv()
                         except (EOFError, ConnectionResetError):
-                            yield from todo.lose(member.holding.units.values(), _death(member))
+                            yield from todo.lose(
+                                member.holding.units.values(), _death(member), workers=self._workers
+                            )
                             member.connection.close()
                             members[index] = self._start(index, settings)
                             break
@@ -92,7 +94,7 @@ class ProcessRunner:
         with _without_interrupts():  # Ctrl-C is for the driver: it lets the workers end their units
             process.start()
         theirs.close()  # so that the death of the process ends the stream on our side
-        return _Member(process, ours, Holding())
+        return _Member(process, ours, Holding(begun=True))
 
 
 def _refill(member: _Member, todo: RetryQueue) -> None:

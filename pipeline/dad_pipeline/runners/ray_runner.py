@@ -35,27 +35,26 @@ PATIENCE_S = 30.0
 class _WorkerActor:
     """The actor: a Worker, and a count of views that the driver asks for while units are running."""
 
-    def __init__(self, settings: WorkerSettings, directory: str) -> None:
+    def __init__(self) -> None:
+        # The worker is not built here: Ray would turn an error into a dead actor, and its text into a traceback; and
+        # nobody could tell an actor that loads from one that waits for its place.
         self._views = 0
         self._lock = threading.Lock()
-        # Ray would turn an error raised here into a dead actor, and its text into a traceback.
-        self._failure: UserError | WorkerLostError | None = None
+
+    def begin(self) -> None:
+        """Answers once the actor has its place."""
+
+    def load(self, settings: WorkerSettings, directory: str) -> None:
+        """Build the worker. UserError, with the node's name, where something is wrong there."""
         try:
             _enter(directory)
             self._worker = Worker(settings, on_views=self._count)
         except UserError as mistake:
-            self._failure = UserError(f"on the node {socket.gethostname()}: {mistake}")
-        except WorkerLostError as lost:
-            self._failure = lost
+            raise UserError(f"on the node {socket.gethostname()}: {mistake}") from None
 
     def _count(self, views: int) -> None:
         with self._lock:
             self._views += views
-
-    def prove_ready(self) -> None:
-        """Raises what went wrong while the worker was built."""
-        if self._failure is not None:
-            raise self._failure
 
     def generate(self, assignment: Assignment) -> UnitReport | UnitFailure:
         return self._worker.generate(assignment.unit, careful=assignment.careful)
@@ -79,7 +78,8 @@ class _Member:
     """An actor, what it holds, and Ray's references to the answers that it owes."""
 
     handle: Any
-    proof: Any
+    begun: Any
+    loaded: Any
     holding: Holding = field(default_factory=Holding)
     running: dict[Any, WorkUnit] = field(default_factory=dict)
     count: Any = None
@@ -154,8 +154,8 @@ class _Crew:
             if time.monotonic() - recounted_s > RECOUNT_S:
                 self._members += [self._start() for _ in range(self._wanted() - len(self._members))]
                 recounted_s = time.monotonic()
-            owed = [reference for member in self._members for reference in (*member.running, member.proof)]
-            ready, _ = ray.wait([reference for reference in owed if reference is not None], timeout=POLL_S)
+            owed = [(*member.running, member.begun, member.loaded) for member in self._members]
+            ready, _ = ray.wait([reference for some in owed for reference in some if reference], timeout=POLL_S)
             for index, member in enumerate(self._members):
                 yield from self._listen(index, member, set(ready), todo)
             for member in self._members:
@@ -189,17 +189,21 @@ class _Crew:
         return [member for member in self._members if not member.holding.hangs(self._limit_s)]
 
     def _start(self) -> _Member:
-        handle = self._actor.remote(self._settings, os.getcwd())
-        return _Member(handle, handle.prove_ready.remote())
+        handle = self._actor.remote()
+        return _Member(handle, handle.begin.remote(), handle.load.remote(self._settings, os.getcwd()))
 
     def _listen(self, index: int, member: _Member, ready: set[Any], todo: RetryQueue) -> Iterator[Event]:
         """What came from one actor; where it died, another takes its place."""
         yield from _progress(member)
         died = _Died(f"no progress for {self._limit_s:g} s") if member.holding.hangs(self._limit_s) else None
-        if member.proof in ready:
-            proof, member.proof = member.proof, None
-            answer = _answer(proof)
-            died = answer if isinstance(answer, _Died) else died
+        if member.begun in ready:
+            begun, member.begun = member.begun, None
+            died = died or _death(_answer(begun))
+            member.holding.begun = died is None
+            member.holding.heard()
+        if member.loaded in ready:
+            loaded, member.loaded = member.loaded, None
+            died = died or _death(_answer(loaded))
             member.holding.ready = died is None
             member.holding.heard()
         for reference in member.running.keys() & ready:
@@ -215,7 +219,8 @@ class _Crew:
         if died is not None:
             ray.kill(member.handle)
             self._members[index] = self._start()
-            yield from todo.lose(member.running.values(), f"its worker died ({died.reason})")
+            reason = f"its worker died ({died.reason})"
+            yield from todo.lose(member.running.values(), reason, workers=len(self._members))
 
     def _needs_of_one(self) -> dict[str, float]:
         """What each actor holds."""
@@ -256,6 +261,11 @@ def _answer(reference: Any) -> Any:
         return str(error.cause)
     except RayError as error:
         return _Died((str(error).splitlines() or [type(error).__name__])[0])
+
+
+def _death(answer: Any) -> _Died | None:
+    """Of an actor that should have said nothing."""
+    return _Died(answer) if isinstance(answer, str) else answer
 
 
 def _progress(member: _Member) -> Iterator[Event]:

@@ -12,7 +12,7 @@ from dad_pipeline.shard_generation import UnitReport
 from dad_pipeline.worker import UnitFailure
 
 MAX_DEATHS_IN_A_ROW = 10
-"""Workers that may die with no unit finished in between, whatever the retries of each unit."""
+"""How often the workers of a run may all have died with no unit finished in between, whatever the retries of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +69,14 @@ class RetryQueue:
         else:
             yield self._given_up(unit, outcome.reason)
 
-    def lose(self, units: Collection[WorkUnit], reason: str) -> Iterator[UnitFailure]:
-        """Put back the units of a worker that died, or that had to be killed.
+    def lose(self, units: Collection[WorkUnit], reason: str, *, workers: int) -> Iterator[UnitFailure]:
+        """Put back the units of one of `workers`, which died or had to be killed.
 
-        UserError where workers die again and again without a finished unit: each would load the models only to die.
+        UserError where they die again and again without a finished unit: each would load the models only to die. Many
+        may well die at once, with their node.
         """
         self._deaths += 1
-        if self._deaths > MAX_DEATHS_IN_A_ROW:
+        if self._deaths > MAX_DEATHS_IN_A_ROW * workers:
             raise UserError(f"{self._deaths} workers in a row ended before finishing a unit: {reason}")
         for unit in units:
             if unit.name not in self._careful or self._charge(unit):
