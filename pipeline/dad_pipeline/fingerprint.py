@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import torch
 from PIL import features
 
+from dad_datasets.errors import UserError
 from dad_datasets.layout import FORMAT_VERSION
 from dad_datasets.manifest import Manifest
+from dad_datasets.settings import build_settings
 from dad_pipeline.models import Models, num_cores, resolve_device
 from dad_pipeline.recipe import ComputeSettings, Recipe
 
@@ -37,10 +40,18 @@ def resolve(recipe: Recipe, existing: Manifest | None) -> Recipe:
 
 
 def settle(compute: ComputeSettings, settled: Mapping[str, Any]) -> ComputeSettings:
-    """`compute` without `auto`: what stands in `settled`, or what this machine offers; but for the batch size."""
+    """`compute` without `auto`: what stands in `settled`, or what this machine offers; but for the batch size.
+
+    UserError where it stands there that the run had a GPU, and this machine has none; and for values out of range.
+    """
     device: str = compute.device
     if device == "auto":
         device = settled.get("device") or resolve_device("auto").type
+        if device == "cuda" and not torch.cuda.is_available():
+            raise UserError(
+                "compute.device: the run was begun on a GPU, and none was found here; go on where there is one, "
+                "or begin anew in another directory"
+            )
     threads = compute.threads
     if threads == "auto":
         threads = settled.get("threads") or num_cores()
@@ -48,9 +59,8 @@ def settle(compute: ComputeSettings, settled: Mapping[str, Any]) -> ComputeSetti
     if batch_size == "auto":
         batch_size = settled.get("batch_size") or "auto"  # a trial with the models finds it
     # Validated again: a manifest may have been edited.
-    return type(compute).model_validate(
-        compute.model_dump() | {"device": device, "threads": threads, "batch_size": batch_size}
-    )
+    fields = compute.model_dump() | {"device": device, "threads": threads, "batch_size": batch_size}
+    return build_settings(type(compute), fields, origin="compute")
 
 
 def fingerprinted_fields(

@@ -190,7 +190,7 @@ def _ship_quantizer(folder: Folder, quantizer: Quantizer) -> dict[str, str]:
 def _look_at_teacher(plan: Plan, models: Models, console: Console) -> None:
     """Print the teacher's accuracy; UserError where it is near chance and the recipe does not allow that."""
     console.print(f"teacher: {models.teacher.preprocessing}", highlight=False, markup=False, soft_wrap=True)
-    with told_of_memory(plan.recipe.compute):
+    with told_of_memory(plan.recipe.compute.batch_size):
         trial = try_teacher(models, plan.recipe, plan.source, plan.units.spread(UNITS_LOOKED_AT))
     if trial is None:
         return

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -57,13 +58,17 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def resolve_device(name: DeviceName) -> torch.device:
-    """The device a recipe means. UserError where it asks for a GPU that is not there."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("compute.device = cuda: no GPU was found; allowed here: cpu, auto")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+def resolve_device(name: DeviceName, *, field: str = "compute.device") -> torch.device:
+    """The device that `field` means: a GPU is this thread's, by its number. UserError where there is none.
+
+    The number matters: torch takes "cuda" alone for the current GPU of whichever thread asks, in a new one the first.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise UserError(f"{field} = cuda: no GPU was found; allowed here: cpu, auto")
+    if name == "cpu" or not available:
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def load_models(recipe: Recipe, class_names: Sequence[str] | None) -> Models:
@@ -104,17 +109,21 @@ class OutOfDeviceMemoryError(UserError):
 
 
 @contextmanager
-def told_of_memory(compute: ComputeSettings) -> Iterator[None]:
-    """Turns the device's running out of memory into a sentence with a way out."""
+def told_of_memory(
+    batch_size: int | Literal["auto"], *, option: str | None = "--set compute.batch_size="
+) -> Iterator[None]:
+    """Turns the device's running out of memory into a sentence with a way out: `option` and a smaller batch.
+
+    None: the batch size is given, and there is no way out.
+    """
     try:
         yield
     except torch.OutOfMemoryError:
-        if compute.batch_size == "auto":
+        if batch_size == "auto" or batch_size == 1:
             raise OutOfDeviceMemoryError("the models do not fit the device's memory") from None
-        size = compute.batch_size
+        remedy = "" if option is None else f": try {option}{batch_size // 2}"
         raise OutOfDeviceMemoryError(
-            f"a batch of {size} views does not fit the device's memory: "
-            f"try --set compute.batch_size={max(1, size // 2)}"
+            f"a batch of {batch_size} views does not fit the device's memory{remedy}"
         ) from None
 
 

@@ -51,7 +51,7 @@ def plan_run(recipe: Recipe, folder: Folder) -> tuple[Plan, Models]:
         check_member_name(view_key(longest, len(recipe.views.attacked) - 1))
     units = UnitTable.of(source.plan(recipe.samples_per_shard))
     configure_torch(recipe.compute)
-    with told_of_memory(recipe.compute):
+    with told_of_memory(recipe.compute.batch_size):
         models = load_models(recipe, class_names)
         require_size(models, recipe)
         recipe = _with_batch_size(recipe, models)

@@ -26,7 +26,7 @@ from dad_datasets.sources import CleanSource, WorkUnit, open_source
 from dad_datasets.sources.sparing_reader import SparingReader, UnitReader, is_fatal
 from dad_pipeline.adversarial_views import AdversarialView, to_canvases, to_pixels
 from dad_pipeline.compilation import compile_networks
-from dad_pipeline.models import Models, configure_torch, load_models, quantizer_precision
+from dad_pipeline.models import Models, configure_torch, load_models, quantizer_precision, told_of_memory
 from dad_pipeline.quantizer import Quantizer
 from dad_pipeline.quantizer_checkpoint import QuantizerSettings, load_quantizer
 from dad_pipeline.recipe import Recipe
@@ -48,13 +48,14 @@ def reconstruct(manifest: Manifest, canvases: npt.NDArray[np.uint8]) -> npt.NDAr
 def replay(dataset: str, views: Sequence[tuple[str, str]]) -> list[Replayed]:
     """Compute stored views, (unit, key) pairs, again in the batches that they were made in, and compare.
 
-    UserError where the recipe's files are gone or the source has changed.
+    UserError where the recipe's files are gone, the source has changed, or such a batch does not fit this device.
     """
     folder = open_folder(dataset)
     manifest = read_manifest(folder)
     recipe = build_settings(Recipe, manifest.recipe, origin="the dataset's recipe")
     configure_torch(recipe.compute)
-    models = load_models(recipe, manifest.class_names)
+    with told_of_memory("auto"):
+        models = load_models(recipe, manifest.class_names)
     models.require(manifest.fingerprinted["weights"])
     compile_networks(models.networks(), recipe.compute, models.device)
     wanted: dict[str, set[str]] = {}
@@ -66,7 +67,7 @@ def replay(dataset: str, views: Sequence[tuple[str, str]]) -> list[Replayed]:
             f"the source {recipe.source.path} is not the one that the dataset was made from: it has changed"
         )
     results: list[Replayed] = []
-    with ThreadPoolExecutor(2) as pool:
+    with told_of_memory(recipe.compute.batch_size, option=None), ThreadPoolExecutor(2) as pool:
         for unit in source.plan(recipe.samples_per_shard):
             keys = wanted.pop(unit.name, set())
             if keys:

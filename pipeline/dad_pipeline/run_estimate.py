@@ -76,7 +76,7 @@ class RunEstimate:
 def print_estimate(recipe: Recipe, out: str, *, views_per_s: float | None, console: Console) -> None:
     """Check the run as its start would, and print what it will take. UserError for every mistake in the recipe."""
     plan, models = plan_run(recipe, open_folder(out))
-    with told_of_memory(plan.recipe.compute):
+    with told_of_memory(plan.recipe.compute.batch_size):
         estimate = estimate_run(plan, models, views_per_s=views_per_s)
     table = Table(title=f"plan of {out}", title_justify="left", show_header=False)
     table.add_column()

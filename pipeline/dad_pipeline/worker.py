@@ -79,7 +79,7 @@ class Worker:
         if source.identity() != settings.source_identity:
             raise UserError(f"the source {settings.recipe.source.path} has changed since the run was planned")
         if models is None:
-            with told_of_memory(settings.recipe.compute):
+            with told_of_memory(settings.recipe.compute.batch_size):
                 models = load_models(settings.recipe, settings.class_names)
             models.require(settings.weights)
             compile_networks(models.networks(), settings.recipe.compute, models.device)
@@ -105,7 +105,7 @@ class Worker:
         if careful:
             context = replace(context, source=self._sparing(context.source))
         try:
-            with told_of_memory(self._settings.recipe.compute):
+            with told_of_memory(self._settings.recipe.compute.batch_size):
                 return generate_unit(unit, context)
         except UserError:
             raise

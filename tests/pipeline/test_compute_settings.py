@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from dad_datasets.errors import UserError
 from dad_pipeline.adversarial_views import attack_pixels
-from dad_pipeline.batch_size import LARGEST, ON_CPU, find_batch_size, largest_fitting
-from dad_pipeline.models import load_models
-from dad_pipeline.recipe import Recipe
+from dad_pipeline.batch_size import LARGEST, ON_CPU, ROOM, find_batch_size, largest_fitting
+from dad_pipeline.fingerprint import settle
+from dad_pipeline.models import load_models, resolve_device
+from dad_pipeline.recipe import ComputeSettings, DeviceName, Recipe
 
 
 @given(st.integers(1, 3 * LARGEST))
@@ -49,6 +50,34 @@ def test_other_errors_of_a_trial_are_not_taken_for_a_full_memory() -> None:
 
 def test_nothing_is_tried_on_a_cpu() -> None:
     assert find_batch_size(torch.device("cpu"), lambda _: pytest.fail("tried")) == ON_CPU
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_a_gpu_is_known_by_its_number(monkeypatch: pytest.MonkeyPatch, name: DeviceName) -> None:
+    """A worker's threads would each take "cuda" alone for the first GPU, and torch limits the memory of none such."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 3)
+    assert resolve_device(name) == torch.device("cuda", 3)
+    assert resolve_device("cpu") == torch.device("cpu")
+
+
+def test_the_memory_of_a_trial_is_limited_on_the_gpu_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With torch's own check of the device, which comes before anything that needs a GPU."""
+    limits: list[tuple[float, int]] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 1)
+    monkeypatch.setattr("torch.cuda.memory._lazy_init", lambda: None)
+    monkeypatch.setattr(
+        "torch._C._cuda_setMemoryFraction", lambda share, index: limits.append((share, index)), raising=False
+    )
+    assert find_batch_size(resolve_device("auto"), lambda _: None) == LARGEST
+    assert limits == [(ROOM, 1), (1.0, 1)]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_run_begun_on_a_gpu_is_not_continued_without_one() -> None:
+    with pytest.raises(UserError, match="the run was begun on a GPU, and none was found here"):
+        settle(ComputeSettings(), {"device": "cuda"})
 
 
 def test_auto_is_settled_in_the_manifest_and_kept_on_resume(

@@ -253,6 +253,25 @@ def test_another_expansion_in_the_folder_is_refused(raw: RawRecipe, codes_set: P
         expand(other, tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 100_000}, "batch_size = 100000: expected auto or a number from 1 to 65536"),
+        pytest.param(
+            {"device": "cuda"},
+            "--device = cuda: no GPU was found",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+)
+def test_what_this_machine_cannot_do_is_one_sentence(
+    codes_set: Path, tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        expand(codes_set, tmp_path / "out", **options)
+    assert not (tmp_path / "out/manifest.json").exists()
+
+
 def test_two_expansions_at_once_are_refused(codes_set: Path, tmp_path: Path) -> None:
     with only_writer(open_folder(tmp_path)), pytest.raises(UserError, match="is being written by another run"):
         expand(codes_set, tmp_path)

@@ -164,6 +164,33 @@ def test_training_learns_and_leaves_both_layouts(tmp_path: Path, source: Path) -
     assert recorder.steps == []
 
 
+@pytest.mark.parametrize("part", ["quantizer", "discriminator"])
+def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    adversary = {"start_step": 0, "channels": 8, "num_layers": 1}
+    recipe = recipe_of(source, discriminator=adversary)
+    with pytest.raises(BrokenOffError):
+        train_quantizer(recipe, tmp_path, Recorder(stop_after=4))  # before the checkpoint of that step
+    good = (tmp_path / "last.pt").read_bytes()
+
+    def infinite(*_: object, **__: object) -> torch.Tensor:
+        return torch.tensor(math.inf, requires_grad=True)
+
+    loss = {"quantizer": "quantisation_loss", "discriminator": "discriminator_loss"}[part]
+    monkeypatch.setattr(f"dad_pipeline.quantizer_training.step.{loss}", infinite)
+    with pytest.raises(UserError, match=rf"step 3: the {part}'s loss .*last\.pt is the last good checkpoint"):
+        train_quantizer(recipe, tmp_path, Recorder())
+    assert (tmp_path / "last.pt").read_bytes() == good
+
+
+def test_a_learning_rate_out_of_all_measure_leaves_no_weights(tmp_path: Path, source: Path) -> None:
+    optimiser = {"steps": 6, "batch_size": 8, "learning_rate": 1e30}
+    with pytest.raises(UserError, match=r"the quantizer's loss .* there is no checkpoint yet"):
+        train_quantizer(recipe_of(source, optimiser=optimiser, checkpoint_every=100), tmp_path, Recorder())
+    assert not (tmp_path / "quantizer.safetensors").exists()
+
+
 def test_another_recipe_or_other_images_in_the_same_folder_are_refused(tmp_path: Path, source: Path) -> None:
     train_quantizer(recipe_of(source), tmp_path, Recorder())
     changed = recipe_of(source, seed=1, losses={"l2": 2.0})
@@ -202,7 +229,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path, source: Path, changes: dict[s
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path, source: Path) -> None:
-    with pytest.raises(UserError, match="device = 'cuda'"):
+    with pytest.raises(UserError, match="device = cuda: no GPU was found"):
         train_quantizer(recipe_of(source, device="cuda"), tmp_path, Recorder())
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dad_datasets.errors import UserError
 from dad_datasets.folder import Folder
 from dad_datasets.image_codec import ImageFormat, encode_canvas
 from dad_datasets.index import Row, ShardSummary, record_row, view_in
@@ -22,7 +21,7 @@ from dad_pipeline.adversarial_views import to_canvases
 from dad_pipeline.expansion.origin import Origin
 from dad_pipeline.expansion.plan import ExpansionPlan
 from dad_pipeline.expansion.stored_codes import StoredCodes, read_codes
-from dad_pipeline.models import quantizer_precision
+from dad_pipeline.models import quantizer_precision, told_of_memory
 from dad_pipeline.quantizer import Quantizer
 from dad_pipeline.recipe import ComputeSettings, Recipe
 from dad_pipeline.shard_generation import StageTimes, UnitReport, publish_unit, written_views
@@ -68,14 +67,8 @@ def decode_codes(
 
     UserError where the batch does not fit the device's memory.
     """
-    try:
-        with quantizer_precision(compute, device):
-            pixels = quantizer.decode(torch.from_numpy(codes.astype(np.int64)).to(device))
-    except torch.OutOfMemoryError:
-        size = compute.views_per_call
-        raise UserError(
-            f"a batch of {size} views does not fit the device's memory: try --batch-size {max(1, size // 2)}"
-        ) from None
+    with told_of_memory(compute.batch_size, option="--batch-size "), quantizer_precision(compute, device):
+        pixels = quantizer.decode(torch.from_numpy(codes.astype(np.int64)).to(device))
     return to_canvases(pixels).transpose(0, 2, 3, 1)
 
 

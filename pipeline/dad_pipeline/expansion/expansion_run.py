@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from dad_datasets.errors import UserError
@@ -21,7 +20,7 @@ from dad_pipeline.expansion.comparison import HashComparison, compare_hashes, co
 from dad_pipeline.expansion.expanded_unit import Expansion, expand_unit
 from dad_pipeline.expansion.origin import open_origin, quantizer_of
 from dad_pipeline.expansion.plan import ExpandedFormat, plan_expansion
-from dad_pipeline.models import configure_torch, num_cores
+from dad_pipeline.models import configure_torch, num_cores, resolve_device
 from dad_pipeline.planning import existing_manifest
 from dad_pipeline.recipe import DeviceName
 from dad_pipeline.unit_loop import make_units, missing_units
@@ -52,7 +51,7 @@ def expand_dataset(
         origin, existing, image_format=image_format, device=device, batch_size=batch_size, compiled=compiled
     )
     configure_torch(plan.compute)
-    where = torch.device(plan.compute.device)
+    where = resolve_device(plan.compute.device, field="--device")
     network = quantizer_of(origin, quantizer, where)
     compile_networks([network], plan.compute, where)
     with only_writer(folder), ThreadPoolExecutor(max(2, num_cores()), thread_name_prefix="codec") as pool:

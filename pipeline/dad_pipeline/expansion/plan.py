@@ -39,8 +39,8 @@ def plan_expansion(
     """Settle what is open: as an earlier run in the same directory did, else as the origin did it, on this machine.
 
     Precision is the origin's. So are the batch size and whether the decoder is compiled, without which an equal machine
-    would not give equal bits.
-    UserError where a GPU is asked for and there is none.
+    would not give equal bits. UserError for a batch that is too large, and where the earlier run had a GPU and this
+    machine has none.
     """
     settled = existing.fingerprinted.get("expanded", {}) if existing else {}
     compute = _compute(origin, settled, device, batch_size, compiled)

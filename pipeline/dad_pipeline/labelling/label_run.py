@@ -63,7 +63,7 @@ def label_dataset(dataset: str, recipe: LabelRecipe, name: str, *, console: Cons
                 fingerprint=plan.manifest.fingerprint,
                 pool=pool,
             )
-            with told_of_memory(plan.recipe.compute):
+            with told_of_memory(plan.recipe.compute.batch_size):
                 seconds = make_units(
                     missing,
                     lambda unit, on_views: label_unit(unit, labelling, on_views),

@@ -47,7 +47,7 @@ def plan_labels(labelled: LabelledSet, recipe: LabelRecipe, existing: Manifest |
     recipe = recipe.model_copy(update={"compute": settle(recipe.compute, settled)})
     configure_torch(recipe.compute)
     device = resolve_device(recipe.compute.device)
-    with told_of_memory(recipe.compute):
+    with told_of_memory(recipe.compute.batch_size):
         teacher = load_teacher(recipe.teacher, class_names=_prompted_names(labelled.manifest, recipe), device=device)
         _check_teacher(teacher, labelled, recipe, device)
         recipe = _with_batch_size(recipe, teacher, labelled.views.size, device)

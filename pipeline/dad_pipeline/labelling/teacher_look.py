@@ -27,7 +27,7 @@ def look_at_teacher(labelled: LabelledSet, plan: LabelPlan, pool: Executor) -> T
     """
     if not plan.recipe.check.samples:
         return None
-    with told_of_memory(plan.recipe.compute), torch.no_grad(), precision(plan.recipe.compute, plan.device):
+    with told_of_memory(plan.recipe.compute.batch_size), torch.no_grad(), precision(plan.recipe.compute, plan.device):
         hits, total = count_hits(plan.teacher, _some_views(labelled, plan, pool))
     return teacher_check(hits, total, plan.teacher.num_classes) if total else None
 

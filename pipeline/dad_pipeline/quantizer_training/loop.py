@@ -12,6 +12,7 @@ from dad_datasets.errors import UserError
 from dad_datasets.folder import LocalFolder, require_writable
 from dad_datasets.lease import Lease
 from dad_datasets.sources import open_source
+from dad_pipeline.models import resolve_device, told_of_memory
 from dad_pipeline.quantizer_training.export import export_quantizer, write_picture, write_summary
 from dad_pipeline.quantizer_training.figures import QuantizerFigures, measure
 from dad_pipeline.quantizer_training.images import Batches, hold_back, load_images
@@ -22,6 +23,9 @@ from dad_pipeline.quantizer_training.step import StepFigures, training_step
 from dad_pipeline.teachers import load_teacher
 
 STATE_NAME = "last.pt"
+
+MEASURED_AT_ONCE = 64
+"""Validation images in one call of the networks, at most."""
 
 
 class Listener(Protocol):
@@ -40,11 +44,11 @@ def train_quantizer(recipe: QuantizerRecipe, out: Path, listener: Listener) -> Q
     On a CPU a resumed run gives the same bytes as one that was never interrupted. UserError for every mistake in the
     recipe, and for a folder that was begun with another recipe or other images, is in use, or cannot be written.
     """
-    device = _device(recipe)
+    device = resolve_device(recipe.device, field="device")
     if device.type == "cpu":
         torch.set_num_threads(recipe.threads)
     require_writable(LocalFolder(out))
-    with Lease(out):
+    with Lease(out), told_of_memory(recipe.optimiser.batch_size, option="--set optimiser.batch_size="):
         return _train(recipe, out, device, listener)
 
 
@@ -66,23 +70,33 @@ def _train(recipe: QuantizerRecipe, out: Path, device: torch.device, listener: L
         training, batch_size=recipe.optimiser.batch_size, seed=recipe.seed, crop_padding=recipe.crop_padding
     )
     listener.loaded(len(images), problems, state.step)
+    # What the device holds forwards and backwards it holds forwards, too.
+    measured_at_once = min(MEASURED_AT_ONCE, recipe.optimiser.batch_size)
 
     while state.step < recipe.optimiser.steps:
-        figures = training_step(state, batches(state.step).to(device), recipe, distance)
+        try:
+            figures = training_step(state, batches(state.step).to(device), recipe, distance)
+        except FloatingPointError as error:
+            raise UserError(_not_finite(f"step {state.step + 1}: {error}", out / STATE_NAME)) from None
         listener.stepped(state.step, figures)
         if state.step % recipe.checkpoint_every == 0:
             save_state(state, origin, out / STATE_NAME)
             export_quantizer(state.exported, out)
             listener.checkpointed(
                 state.step,
-                measure(state.exported, validation, device=device, batch_size=64, teacher=None),
+                measure(state.exported, validation, device=device, batch_size=measured_at_once, teacher=None),
             )
     save_state(state, origin, out / STATE_NAME)
     export_quantizer(state.exported, out)
-    closing = measure(state.exported, validation, device=device, batch_size=64, teacher=teacher)
+    closing = measure(state.exported, validation, device=device, batch_size=measured_at_once, teacher=teacher)
     write_picture(state.exported, validation, device=device, folder=out)
     write_summary(state.exported, closing, steps=state.step, folder=out)
     return closing
+
+
+def _not_finite(what: str, last: Path) -> str:
+    good = f"{last} is the last good checkpoint" if last.exists() else "there is no checkpoint yet"
+    return f"{what}; {good} (a lower optimiser.learning_rate or clip_norm often helps, in another --out)"
 
 
 def _origin(recipe: QuantizerRecipe, source_identity: str) -> dict[str, Any]:
@@ -91,11 +105,3 @@ def _origin(recipe: QuantizerRecipe, source_identity: str) -> dict[str, Any]:
     fields = recipe.model_dump(mode="json", exclude=only_judges)
     fields["source"]["path"] = source_identity
     return fields
-
-
-def _device(recipe: QuantizerRecipe) -> torch.device:
-    if recipe.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device = 'cuda': torch finds no GPU here; expected cpu or auto")
-    if recipe.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(recipe.device)

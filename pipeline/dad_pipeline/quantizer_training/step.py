@@ -29,7 +29,10 @@ class StepFigures:
 def training_step(
     state: TrainingState, pixels: Float[Tensor, "b 3 s s"], recipe: QuantizerRecipe, distance: TeacherDistance | None
 ) -> StepFigures:
-    """Move `state` on by one step over `pixels` in [0, 1]."""
+    """Move `state` on by one step over `pixels` in [0, 1].
+
+    FloatingPointError, with `state` no longer of use, where a loss or its gradient is not a finite number.
+    """
     weights = recipe.losses
     # One seed a step, for dropout and restarts: a resumed run needs no saved random state.
     torch.manual_seed(torch_seed(recipe.seed, "step", state.step))
@@ -60,7 +63,8 @@ def training_step(
 
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    nn.utils.clip_grad_norm_(state.quantizer.parameters(), recipe.optimiser.clip_norm)
+    norm = nn.utils.clip_grad_norm_(state.quantizer.parameters(), recipe.optimiser.clip_norm)
+    _require_finite(loss, norm, of="quantizer")
     state.optimiser.step()
     if joined:
         _teach_discriminator(state, pixels, found.detach())
@@ -121,7 +125,14 @@ def _teach_discriminator(state: TrainingState, real: Float[Tensor, "b 3 s s"], f
     loss = discriminator_loss(discriminator(real * 2 - 1), discriminator(fake * 2 - 1))
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
+    norm = nn.utils.get_total_norm([p.grad for p in discriminator.parameters() if p.grad is not None])
+    _require_finite(loss, norm, of="discriminator")
     optimiser.step()
+
+
+def _require_finite(loss: Float[Tensor, ""], norm: Float[Tensor, ""], *, of: str) -> None:
+    if not (loss.isfinite() & norm.isfinite()):
+        raise FloatingPointError(f"the {of}'s loss or its gradient is not a finite number")
 
 
 @torch.no_grad()

@@ -73,9 +73,7 @@ class ProcessRunner:
                         try:
                             message = member.connection.recv()
                         except (EOFError, ConnectionResetError):
-                            yield from todo.lose(
-                                member.holding.units.values(), _death(member), workers=self._workers
-                            )
+                            yield from todo.lose(member.holding.units.values(), _death(member), workers=self._workers)
                             member.connection.close()
                             members[index] = self._start(index, settings)
                             break
