@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dad_datasets.errors import UserError
 from dad_datasets.folder import Folder
 from dad_datasets.index import ShardSummary, read_index, read_summary
-from dad_datasets.labels import labels_folder, read_labels
+from dad_datasets.labels import label_names, labels_folder, read_labels
 from dad_datasets.layout import LABELS, SHARDS, shard_name
 from dad_datasets.manifest import Manifest, fingerprint_of
 from dad_datasets.shard_table import read_shard_table
@@ -16,7 +16,7 @@ from dad_datasets.verification import file_sha256, misplaced_member
 
 def label_problems(dataset: Folder, manifest: Manifest) -> Iterator[str]:
     """One sentence for each thing that is wrong with any labels of a dataset; unfinished labels are a problem, too."""
-    names = dataset.subfolders(LABELS)
+    names = label_names(dataset)
     if not names:
         return
     try:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from dad_datasets.errors import UserError
 from dad_datasets.folder import Folder, open_folder
 from dad_datasets.index import IDENTITY_COLUMNS, ShardSummary, span_columns
-from dad_datasets.layout import LABELS, MANIFEST
+from dad_datasets.layout import INDEX, LABELS, MANIFEST
 from dad_datasets.manifest import Manifest, read_manifest
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -34,6 +34,16 @@ def labels_folder(dataset: Folder, name: str) -> Folder:
     return open_folder(f"{dataset.url}/{LABELS}/{name}")
 
 
+def label_names(dataset: Folder) -> list[str]:
+    """Of the labels that a dataset has, finished or not; the empty folder of a run that was refused is none."""
+    folders = {name: f"{LABELS}/{name}" for name in dataset.subfolders(LABELS)}
+    return [
+        name
+        for name, folder in folders.items()
+        if dataset.exists(f"{folder}/{MANIFEST}") or dataset.names(f"{folder}/{INDEX}")
+    ]
+
+
 def labels_schema(members: Sequence[str], inline: Mapping[str, pa.DataType]) -> pa.Schema:
     """The index's columns where the tar holds `members`; `inline` columns hold the logits of clean-only views."""
     return pa.schema([*IDENTITY_COLUMNS, *span_columns(members), *TEACHER_COLUMNS, *inline.items()])
@@ -54,7 +64,7 @@ def read_labels(dataset: Folder, manifest: Manifest, shards: Sequence[ShardSumma
     """
     folder = labels_folder(dataset, name)
     if not folder.exists(MANIFEST):
-        there = ", ".join(dataset.subfolders(LABELS)) or "none"
+        there = ", ".join(label_names(dataset)) or "none"
         raise UserError(f"{dataset.url}: has no labels {name!r} (there: {there}); `dad label` makes them")
     labels = read_manifest(folder)
     if labels.kind != "labels":

@@ -146,7 +146,7 @@ def require_size(models: Models, recipe: Recipe) -> None:
             models.quantizer.encode(blank)
     except torch.OutOfMemoryError:
         raise  # a RuntimeError too, but one that the caller knows how to tell
-    except (RuntimeError, AssertionError, ValueError) as error:
+    except (RuntimeError, AssertionError, ValueError, TypeError, LookupError, AttributeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"views.size = {size}: the models cannot process such images: {reason}") from None
 

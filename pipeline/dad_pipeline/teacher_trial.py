@@ -16,7 +16,7 @@ from dad_datasets.sources import CleanSample, CleanSource, WorkUnit
 from dad_datasets.sources.sparing_reader import spared
 from dad_datasets.views import Canvas, CentreView, draw_view, replay
 from dad_pipeline.adversarial_views import to_canvases, to_pixels
-from dad_pipeline.models import Models, precision
+from dad_pipeline.models import Models, precision, quantizer_precision
 from dad_pipeline.recipe import Recipe
 from dad_pipeline.teachers.check import TeacherCheck, count_hits, teacher_check
 
@@ -46,7 +46,8 @@ def try_teacher(models: Models, recipe: Recipe, source: CleanSource, units: Sequ
         return None
 
     def after_vqgan(pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c"]:
-        decoded = models.quantizer.decode(models.quantizer.encode(pixels))
+        with quantizer_precision(recipe.compute, models.device):
+            decoded = models.quantizer.decode(models.quantizer.encode(pixels))
         return models.teacher(to_pixels(to_canvases(decoded), models.device))
 
     num_classes = models.teacher.num_classes

@@ -14,11 +14,13 @@ from tiny_run import RawRecipe, run_recipe
 from torch import Tensor, nn
 
 from dad_datasets.errors import UserError
+from dad_datasets.sources import open_source
 from dad_pipeline.adversarial_views import attack_pixels
 from dad_pipeline.batch_size import LARGEST, ON_CPU, ROOM, find_batch_size, largest_fitting
 from dad_pipeline.fingerprint import settle
-from dad_pipeline.models import load_models, resolve_device
+from dad_pipeline.models import Models, load_models, resolve_device
 from dad_pipeline.recipe import ComputeSettings, DeviceName, Recipe
+from dad_pipeline.teacher_trial import try_teacher
 
 
 @given(st.integers(1, 3 * LARGEST))
@@ -102,6 +104,19 @@ def _noting(seen: set[torch.dtype]) -> Callable[[nn.Module, tuple[Tensor, ...]],
     return note
 
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def _dtypes_seen(models: Models) -> dict[str, set[torch.dtype]]:
+    """What each network will have computed in, filled by its calls."""
+    networks = {"teacher": models.teacher.network, "encoder": models.quantizer.encoder}
+    networks["decoder"] = models.quantizer.decoder
+    seen: dict[str, set[torch.dtype]] = {name: set() for name in networks}
+    for name, network in networks.items():
+        network.register_forward_pre_hook(_noting(seen[name]))
+    return seen
+
+
 @pytest.mark.parametrize(
     ("classifiers", "vqgan"),
     [("float32", "bfloat16"), ("bfloat16", "float32"), ("bfloat16", None), ("float32", None)],
@@ -115,12 +130,16 @@ def test_each_network_computes_in_its_own_precision(
     recipe["attack"]["gradient"] = gradient
     settings = Recipe.model_validate(recipe)
     models = load_models(settings, None)
-    networks = {"teacher": models.teacher.network, "encoder": models.quantizer.encoder}
-    networks["decoder"] = models.quantizer.decoder
-    seen: dict[str, set[torch.dtype]] = {name: set() for name in networks}
-    for name, network in networks.items():
-        network.register_forward_pre_hook(_noting(seen[name]))
+    seen = _dtypes_seen(models)
     attack_pixels(models, settings, torch.rand(2, 3, 16, 16), torch.tensor([0, 1]))
-    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    of_vqgan = {dtypes[vqgan or classifiers]}
-    assert seen == {"teacher": {dtypes[classifiers]}, "encoder": of_vqgan, "decoder": of_vqgan}
+    of_vqgan = {DTYPES[vqgan or classifiers]}
+    assert seen == {"teacher": {DTYPES[classifiers]}, "encoder": of_vqgan, "decoder": of_vqgan}
+
+
+def test_so_does_each_in_the_look_at_the_teacher(recipe: RawRecipe) -> None:
+    recipe["compute"] |= {"precision": "bfloat16", "quantizer_precision": "float32"}
+    settings = Recipe.model_validate(recipe)
+    models, source = load_models(settings, None), open_source(settings.source)
+    seen = _dtypes_seen(models)
+    assert try_teacher(models, settings, source, list(source.plan(settings.samples_per_shard))) is not None
+    assert seen == {"teacher": {torch.bfloat16}, "encoder": {torch.float32}, "decoder": {torch.float32}}

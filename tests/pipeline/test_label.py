@@ -226,7 +226,16 @@ def test_what_cannot_be_labelled_is_refused(raw: RawRecipe, dataset: Path, tmp_p
     write_manifest(folder, manifest.model_copy(update={"state": "running"}))
     with pytest.raises(UserError, match="is not finished: run `dad generate` again"):
         label(dataset, label_recipe(raw))
-    assert not (dataset / "labels/other/manifest.json").exists()
+    assert not (dataset / "labels").exists()
+
+
+def test_a_teacher_refused_at_the_last_look_leaves_no_labels_behind(raw: RawRecipe, dataset: Path) -> None:
+    with pytest.raises(UserError, match="no better than chance"):
+        label(dataset, label_recipe(raw, check={"allow_near_chance": False}), "guess")
+    assert (dataset / "labels/guess").is_dir()  # where it held its lease
+    assert found_in(dataset) == []
+    label(dataset, label_recipe(raw))
+    assert found_in(dataset) == []
 
 
 def test_clean_images_may_have_moved_but_not_changed(raw: RawRecipe, made: Path, dataset: Path, tmp_path: Path) -> None:

@@ -369,7 +369,7 @@ def test_feature_distance_looks_at_directions() -> None:
 
 @pytest.mark.parametrize("layers", [(), ("network",)])
 def test_the_teachers_distance_vanishes_at_the_image_and_has_a_gradient_elsewhere(layers: tuple[str, ...]) -> None:
-    distance = TeacherDistance(linear_teacher(), layers)
+    distance = TeacherDistance(linear_teacher(), layers, torch.zeros(1, 3, 4, 4))
     wanted = torch.rand(2, 3, 4, 4)
     assert float(distance(wanted, wanted)) == pytest.approx(0, abs=1e-6)
     found = torch.rand(2, 3, 4, 4, requires_grad=True)
@@ -379,7 +379,29 @@ def test_the_teachers_distance_vanishes_at_the_image_and_has_a_gradient_elsewher
 
 def test_a_layer_that_the_teacher_has_not_is_refused() -> None:
     with pytest.raises(UserError, match=r"losses\.feature_layers: the teacher has no module 'network\.layer9'"):
-        TeacherDistance(linear_teacher(), ["network.layer9"])
+        TeacherDistance(linear_teacher(), ["network.layer9"], torch.zeros(1, 3, 4, 4))
+
+
+class OddTeacher(LinearTeacher):
+    """With a module that answers with two tensors, and one that is never called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        rows = pixels.flatten(1, 2)
+        self.attention(rows, rows, rows)
+        return super().forward(pixels)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"), [("attention", "gives a tuple, no batch"), ("attention.out_proj", "is not called")]
+)
+def test_a_layer_without_features_is_refused_before_the_first_step(layer: str, message: str) -> None:
+    teacher = Teacher(OddTeacher(), num_classes=2, preprocessing="none")
+    with pytest.raises(UserError, match=rf"the teacher's module 'network\.{layer}' {message}"):
+        TeacherDistance(teacher, [f"network.{layer}"], torch.zeros(1, 3, 4, 4))
 
 
 @given(counts=st.lists(st.integers(0, 50), min_size=2, max_size=20).filter(any))

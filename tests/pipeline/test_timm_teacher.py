@@ -107,6 +107,9 @@ def test_image_size_builds_a_vision_transformer_for_it() -> None:
         ({"architecture": "resnet18"}, "another architecture than resnet18: .* and .* more"),
         ({"checkpoint": "missing.pt"}, "missing.pt"),
         ({"model_kwargs": {"wings": 2}}, "model_kwargs = .*'wings': 2.*cannot be built"),
+        ({"model_kwargs": {"act_layer": "foo"}}, "model_kwargs = .*cannot be built: KeyError: 'foo'"),
+        ({"model_kwargs": {"block": "x"}}, "model_kwargs = .*cannot be built: 'str' object"),
+        ({"model_kwargs": {"features_only": True}, "checkpoint": "random", "seed": 0}, "make resnet10t no classifier"),
     ],
 )
 def test_mistakes(checkpoint: str, change: dict[str, Any], complaint: str) -> None:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from dad_datasets.errors import UserError
 from dad_datasets.folder import Folder
 from dad_datasets.label_comparison import IMAGES, LabelComparison, compare_teachers
-from dad_datasets.labels import labels_folder, read_labels
-from dad_datasets.layout import LABELS
+from dad_datasets.labels import label_names, labels_folder, read_labels
 from dad_datasets.manifest import Manifest
 from dad_datasets.recipe_words import model_in_words
 from dad_datasets.reporting.markup import Child, element
@@ -35,7 +34,7 @@ class ReportedLabels:
 
 def gather_labels(dataset: Folder, manifest: Manifest) -> list[ReportedLabels]:
     """Every set of labels under the dataset, one index in memory at a time."""
-    return [_reported(dataset, manifest, name) for name in dataset.subfolders(LABELS)]
+    return [_reported(dataset, manifest, name) for name in label_names(dataset)]
 
 
 def labels_section(labels: Sequence[ReportedLabels]) -> Section:

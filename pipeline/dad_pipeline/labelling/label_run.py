@@ -34,8 +34,8 @@ def label_dataset(dataset: str, recipe: LabelRecipe, name: str, *, console: Cons
     """
     labelled = open_labelled_set(dataset, recipe.source)
     folder = labels_folder(labelled.folder, name)
-    require_writable(folder)
     plan = plan_labels(labelled, recipe, _existing(folder))
+    require_writable(folder)
     with only_writer(folder), ThreadPoolExecutor(max(2, num_cores()), thread_name_prefix="codec") as pool:
         folder.sweep()
         existing = _existing(folder)

@@ -104,7 +104,7 @@ def _check_teacher(teacher: Teacher, labelled: LabelledSet, recipe: LabelRecipe,
             teacher(torch.zeros(1, 3, size, size, device=device))
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, AssertionError, ValueError) as error:
+    except (RuntimeError, AssertionError, ValueError, TypeError, LookupError, AttributeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"teacher: cannot process the set's images of {size} pixels: {reason}") from None
 

@@ -62,7 +62,9 @@ def _train(recipe: QuantizerRecipe, out: Path, device: torch.device, listener: L
     if recipe.teacher is not None:
         teacher = load_teacher(recipe.teacher, class_names=source.class_names, device=device)
         if recipe.losses.feature:
-            distance = TeacherDistance(teacher, recipe.losses.feature_layers)
+            size = recipe.network.resolution
+            blank = torch.zeros(1, 3, size, size, device=device)
+            distance = TeacherDistance(teacher, recipe.losses.feature_layers, blank)
 
     images, problems = load_images(source, size=recipe.network.resolution, max_images=recipe.max_images)
     training, validation = hold_back(images, recipe.validation_images, seed=recipe.seed)

@@ -48,10 +48,10 @@ def feature_distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Float
 class TeacherDistance:
     """How far apart two batches look to a teacher: by the outputs of `layers`, or by its logits where there are none.
 
-    UserError where the teacher has no such layer.
+    UserError where the teacher has no such layer, or it does not make features of `pixels`, which are there to try it.
     """
 
-    def __init__(self, teacher: Teacher, layers: Sequence[str]) -> None:
+    def __init__(self, teacher: Teacher, layers: Sequence[str], pixels: Float[Tensor, "b 3 h w"]) -> None:
         self.teacher = teacher
         self.layers = tuple(layers)
         self._outputs: dict[str, Tensor] = {}
@@ -61,6 +61,7 @@ class TeacherDistance:
                 some = ", ".join(sorted(name for name in modules if 0 < name.count(".") < 2)[:8])
                 raise UserError(f"losses.feature_layers: the teacher has no module {name!r}; it has {some}, ...")
             modules[name].register_forward_hook(self._keep(name))
+        self._look_at_outputs(pixels)
 
     def __call__(self, found: Float[Tensor, "b 3 h w"], wanted: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
         """Differentiable in `found` only."""
@@ -70,6 +71,15 @@ class TeacherDistance:
         if not self.layers:
             return logit_divergence(found_features[0], wanted_features[0])
         return feature_distance(found_features, wanted_features)
+
+    @torch.no_grad()
+    def _look_at_outputs(self, pixels: Float[Tensor, "b 3 h w"]) -> None:
+        self.teacher(pixels)
+        for name in self.layers:
+            output = self._outputs.pop(name, None)
+            if not (isinstance(output, Tensor) and output.ndim > 1):
+                made = "is not called" if output is None else f"gives a {type(output).__name__}, no features of a batch"
+                raise UserError(f"losses.feature_layers: the teacher's module {name!r} {made}; choose another")
 
     def _features(self, pixels: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
         logits = self.teacher(pixels)

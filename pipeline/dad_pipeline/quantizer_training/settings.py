@@ -21,7 +21,7 @@ class LossSettings(Settings):
     commitment: float = Field(0.25, ge=0, description="Weight of the pull of the latents to their codebook vectors.")
     feature: float = Field(0.0, ge=0, description="Weight of the teacher's distance between image and reconstruction.")
     feature_layers: tuple[str, ...] = Field(
-        (), description="The teacher's modules whose outputs are compared (network.layer1); none: its logits, by KL."
+        (), description="The teacher's modules whose outputs are compared (network.1.layer1); none: its logits, by KL."
     )
 
 

@@ -30,7 +30,7 @@ class TimmSettings(InputSettings):
     @model_validator(mode="after")
     def _check_origin(self) -> Self:
         check_seed(self.seed, is_random=self.checkpoint == RANDOM, field="checkpoint")
-        reserved = sorted({"num_classes", "img_size", "pretrained"} & set(self.model_kwargs))
+        reserved = sorted({"num_classes", "img_size", "pretrained", "checkpoint_path"} & set(self.model_kwargs))
         if reserved:
             raise ValueError(f"model_kwargs.{reserved[0]}: is set by the checkpoint and by image_size; leave it out")
         return self

@@ -37,6 +37,9 @@ def load_timm(settings: TimmSettings, *, class_names: Sequence[str] | None) -> T
         raise UserError(f"architecture = {settings.architecture!r}: timm has no such model{hint}")
     state = None if settings.checkpoint == RANDOM else read_state_dict(Path(settings.checkpoint))
     network = _create(settings, _num_classes(settings, state, class_names))
+    num_classes = getattr(network, "num_classes", None)
+    if not isinstance(num_classes, int):
+        raise UserError(f"model_kwargs = {settings.model_kwargs}: make {settings.architecture} no classifier")
     if state is not None:
         try:
             network.load_state_dict(state)
@@ -44,8 +47,6 @@ def load_timm(settings: TimmSettings, *, class_names: Sequence[str] | None) -> T
             keys = mismatched_keys(str(error))
             message = f"{settings.checkpoint}: checkpoint of another architecture than {settings.architecture}: {keys}"
             raise UserError(message) from None
-    num_classes = network.num_classes
-    assert isinstance(num_classes, int)
     if class_names is not None and num_classes != len(class_names):
         raise UserError(
             f"{settings.checkpoint}: has {num_classes} classes, but there are {len(class_names)} class names"
@@ -79,8 +80,9 @@ def _create(settings: TimmSettings, num_classes: int | None) -> nn.Module:
         torch.manual_seed(settings.seed or 0)
         try:
             return timm.create_model(settings.architecture, pretrained=False, **arguments)
-        except (TypeError, ValueError, AssertionError) as error:
-            message = f"model_kwargs = {settings.model_kwargs}: {settings.architecture} cannot be built: {error}"
+        except Exception as error:  # noqa: BLE001  # whatever a network of timm makes of arguments that are not its own
+            reason = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else error
+            message = f"model_kwargs = {settings.model_kwargs}: {settings.architecture} cannot be built: {reason}"
             raise UserError(message) from None
 
 
