@@ -8,7 +8,7 @@ from types import MethodType
 import torch
 from torch import Tensor, nn
 
-from dad_datasets.errors import UserError
+from dad_datasets.torch_devices import require_compiler
 from dad_pipeline.quantizer import Quantizer
 from dad_pipeline.recipe import ComputeSettings
 from dad_pipeline.teachers import Teacher
@@ -23,7 +23,8 @@ def compile_networks(networks: Iterable[Teacher | Quantizer], compute: ComputeSe
     """
     if not compute.compile:
         return
-    _require_compiler(device)
+    # Before any work; otherwise each unit would fail with it.
+    require_compiler(device, otherwise="false (dad expand: --no-compile)")
     for part in {part for network in networks for part in _parts(network)}:
         _compile_for(part, compute.views_per_call)
 
@@ -54,15 +55,3 @@ def _compile_for(network: nn.Module, batch_size: int) -> None:
 
     # A bound method rather than a closure over the network: a deep copy's is then bound to the copy.
     network.forward = MethodType(forward, network)
-
-
-def _require_compiler(device: torch.device) -> None:
-    """UserError where not even a sine can be compiled, before any work; otherwise each unit would fail with it."""
-    try:
-        torch.compile(torch.sin, dynamic=False)(torch.zeros(8, device=device))
-    except (RuntimeError, OSError, ImportError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"compute.compile = true: torch.compile does not work on this machine ({reason}); it needs a C++ compiler "
-            "for the CPU, Triton and a C compiler for a GPU; allowed without them: false (dad expand: --no-compile)"
-        ) from None

@@ -13,7 +13,8 @@ from dad_datasets.errors import UserError
 from dad_datasets.layout import FORMAT_VERSION
 from dad_datasets.manifest import Manifest
 from dad_datasets.settings import build_settings
-from dad_pipeline.models import Models, num_cores, resolve_device
+from dad_datasets.torch_devices import choose_device
+from dad_pipeline.models import Models, num_cores
 from dad_pipeline.recipe import ComputeSettings, Recipe
 
 PATH_FIELDS = frozenset({"path", "checkpoint", "pretrained", "config", "head"})
@@ -46,7 +47,7 @@ def settle(compute: ComputeSettings, settled: Mapping[str, Any]) -> ComputeSetti
     """
     device: str = compute.device
     if device == "auto":
-        device = settled.get("device") or resolve_device("auto").type
+        device = settled.get("device") or choose_device("auto", field="compute.device").type
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError(
                 "compute.device: the run was begun on a GPU, and none was found here; go on where there is one, "

@@ -13,10 +13,11 @@ from typing import Literal
 import torch
 
 from dad_datasets.errors import UserError
+from dad_datasets.torch_devices import choose_device, exact_float32
 from dad_pipeline.checkpoint_file import weights_sha256
 from dad_pipeline.quantizer import Quantizer
 from dad_pipeline.quantizer_checkpoint import load_quantizer
-from dad_pipeline.recipe import ComputeSettings, DeviceName, Recipe
+from dad_pipeline.recipe import ComputeSettings, Recipe
 from dad_pipeline.teachers import Teacher, load_teacher
 
 
@@ -58,22 +59,9 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def resolve_device(name: DeviceName, *, field: str = "compute.device") -> torch.device:
-    """The device that `field` means: a GPU is this thread's, by its number. UserError where there is none.
-
-    The number matters: torch takes "cuda" alone for the current GPU of whichever thread asks, in a new one the first.
-    """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UserError(f"{field} = cuda: no GPU was found; allowed here: cpu, auto")
-    if name == "cpu" or not available:
-        return torch.device("cpu")
-    return torch.device("cuda", torch.cuda.current_device())
-
-
 def load_models(recipe: Recipe, class_names: Sequence[str] | None) -> Models:
     """Load and freeze every network. UserError where a checkpoint is missing or does not fit."""
-    device = resolve_device(recipe.compute.device)
+    device = choose_device(recipe.compute.device, field="compute.device")
     teacher = load_teacher(recipe.teacher, class_names=class_names, device=device)
     attacked = teacher
     if recipe.attack.model is not None:
@@ -95,9 +83,7 @@ def configure_torch(compute: ComputeSettings) -> None:
     """Fix this process's thread count and kernels as the recipe says. Call it once, before the first model call."""
     assert compute.threads != "auto", "threads are resolved before a worker starts"
     torch.set_num_threads(compute.threads)
-    # TF32 rounds to 2**-11, of the order of a whole small perturbation; float32 is to mean float32.
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    exact_float32()
     if compute.deterministic and torch.cuda.is_available():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)

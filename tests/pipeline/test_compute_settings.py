@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from dad_datasets.errors import UserError
 from dad_datasets.sources import open_source
+from dad_datasets.torch_devices import choose_device
 from dad_pipeline.adversarial_views import attack_pixels
 from dad_pipeline.batch_size import LARGEST, ON_CPU, ROOM, find_batch_size, largest_fitting
 from dad_pipeline.fingerprint import settle
-from dad_pipeline.models import Models, load_models, resolve_device
-from dad_pipeline.recipe import ComputeSettings, DeviceName, Recipe
+from dad_pipeline.models import Models, load_models
+from dad_pipeline.recipe import ComputeSettings, Recipe
 from dad_pipeline.teacher_trial import try_teacher
 
 
@@ -54,15 +55,6 @@ def test_nothing_is_tried_on_a_cpu() -> None:
     assert find_batch_size(torch.device("cpu"), lambda _: pytest.fail("tried")) == ON_CPU
 
 
-@pytest.mark.parametrize("name", ["auto", "cuda"])
-def test_a_gpu_is_known_by_its_number(monkeypatch: pytest.MonkeyPatch, name: DeviceName) -> None:
-    """A worker's threads would each take "cuda" alone for the first GPU, and torch limits the memory of none such."""
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.current_device", lambda: 3)
-    assert resolve_device(name) == torch.device("cuda", 3)
-    assert resolve_device("cpu") == torch.device("cpu")
-
-
 def test_the_memory_of_a_trial_is_limited_on_the_gpu_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """With torch's own check of the device, which comes before anything that needs a GPU."""
     limits: list[tuple[float, int]] = []
@@ -72,7 +64,7 @@ def test_the_memory_of_a_trial_is_limited_on_the_gpu_of_the_run(monkeypatch: pyt
     monkeypatch.setattr(
         "torch._C._cuda_setMemoryFraction", lambda share, index: limits.append((share, index)), raising=False
     )
-    assert find_batch_size(resolve_device("auto"), lambda _: None) == LARGEST
+    assert find_batch_size(choose_device("auto", field="device"), lambda _: None) == LARGEST
     assert limits == [(ROOM, 1), (1.0, 1)]
 
 

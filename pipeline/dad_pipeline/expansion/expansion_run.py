@@ -14,13 +14,14 @@ from dad_datasets.lease import only_writer
 from dad_datasets.manifest import require_same_run, write_manifest
 from dad_datasets.preparing import refuse_out_inside_source
 from dad_datasets.summary import summarise, summary_table
+from dad_datasets.torch_devices import choose_device
 from dad_pipeline.compilation import compile_networks
 from dad_pipeline.expansion.card_note import card_note
 from dad_pipeline.expansion.comparison import HashComparison, compare_hashes, compare_with_reference
 from dad_pipeline.expansion.expanded_unit import Expansion, expand_unit
 from dad_pipeline.expansion.origin import open_origin, quantizer_of
 from dad_pipeline.expansion.plan import ExpandedFormat, plan_expansion
-from dad_pipeline.models import configure_torch, num_cores, resolve_device
+from dad_pipeline.models import configure_torch, num_cores
 from dad_pipeline.planning import existing_manifest
 from dad_pipeline.recipe import DeviceName
 from dad_pipeline.unit_loop import make_units, missing_units
@@ -51,7 +52,7 @@ def expand_dataset(
         origin, existing, image_format=image_format, device=device, batch_size=batch_size, compiled=compiled
     )
     configure_torch(plan.compute)
-    where = resolve_device(plan.compute.device, field="--device")
+    where = choose_device(plan.compute.device, field="--device")
     network = quantizer_of(origin, quantizer, where)
     compile_networks([network], plan.compute, where)
     with only_writer(folder), ThreadPoolExecutor(max(2, num_cores()), thread_name_prefix="codec") as pool:

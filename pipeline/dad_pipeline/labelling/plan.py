@@ -13,13 +13,14 @@ from dad_datasets.errors import UserError
 from dad_datasets.labels import identity_of_set
 from dad_datasets.layout import FORMAT_VERSION
 from dad_datasets.manifest import Manifest, fingerprint_of
+from dad_datasets.torch_devices import choose_device
 from dad_pipeline.batch_size import find_batch_size
 from dad_pipeline.checkpoint_file import weights_sha256
 from dad_pipeline.compilation import compile_networks
 from dad_pipeline.fingerprint import library_versions, settle, without_paths
 from dad_pipeline.labelling.labelled_set import LabelledSet
 from dad_pipeline.labelling.recipe import LabelRecipe
-from dad_pipeline.models import configure_torch, precision, resolve_device, told_of_memory
+from dad_pipeline.models import configure_torch, precision, told_of_memory
 from dad_pipeline.teachers import Teacher, load_teacher
 from dad_pipeline.teachers.prompts import class_names as named_classes
 
@@ -46,7 +47,7 @@ def plan_labels(labelled: LabelledSet, recipe: LabelRecipe, existing: Manifest |
     settled: Mapping[str, Any] = existing.fingerprinted.get("recipe", {}).get("compute", {}) if existing else {}
     recipe = recipe.model_copy(update={"compute": settle(recipe.compute, settled)})
     configure_torch(recipe.compute)
-    device = resolve_device(recipe.compute.device)
+    device = choose_device(recipe.compute.device, field="compute.device")
     with told_of_memory(recipe.compute.batch_size):
         teacher = load_teacher(recipe.teacher, class_names=_prompted_names(labelled.manifest, recipe), device=device)
         _check_teacher(teacher, labelled, recipe, device)

@@ -12,7 +12,8 @@ from dad_datasets.errors import UserError
 from dad_datasets.folder import LocalFolder, require_writable
 from dad_datasets.lease import Lease
 from dad_datasets.sources import open_source
-from dad_pipeline.models import resolve_device, told_of_memory
+from dad_datasets.torch_devices import choose_device
+from dad_pipeline.models import told_of_memory
 from dad_pipeline.quantizer_training.export import export_quantizer, write_picture, write_summary
 from dad_pipeline.quantizer_training.figures import QuantizerFigures, measure
 from dad_pipeline.quantizer_training.images import Batches, hold_back, load_images
@@ -44,7 +45,7 @@ def train_quantizer(recipe: QuantizerRecipe, out: Path, listener: Listener) -> Q
     On a CPU a resumed run gives the same bytes as one that was never interrupted. UserError for every mistake in the
     recipe, and for a folder that was begun with another recipe or other images, is in use, or cannot be written.
     """
-    device = resolve_device(recipe.device, field="device")
+    device = choose_device(recipe.device, field="device")
     if device.type == "cpu":
         torch.set_num_threads(recipe.threads)
     require_writable(LocalFolder(out))
