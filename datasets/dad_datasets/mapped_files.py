@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable
 from functools import lru_cache
 
 MOST_OPEN = 256
-"""Maps kept open: each costs a file descriptor, of which a process often has 1024."""
+"""Maps kept open in a process: each costs a file descriptor, of which it often has 1024."""
 
 
 class MappedFiles:
-    """The most recently read files stay mapped, `most_open` of them. Maps are neither pickled nor kept over a fork."""
+    """The files that were read last in this process, through whichever of these objects, stay mapped.
 
-    def __init__(self, most_open: int = MOST_OPEN) -> None:
-        self._most_open = most_open
-        self._process = 0
-        self._map: Callable[[str], mmap.mmap | bytes] = _map_file
+    Maps are neither pickled nor kept over a fork, and no two objects share one: a file may have been written anew
+    between the opening of a dataset and of the next one under the same name.
+    """
+
+    def __init__(self) -> None:
+        self._owner = object()
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_process": 0, "_map": _map_file}
+        return {}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self._owner = object()
 
     def read(self, path: str, offset: int, length: int) -> bytes:
         """The bytes from `offset`, fewer than `length` where the file ends. OSError where it cannot be opened."""
-        if self._process != os.getpid():
-            # A map that falls out is closed once nobody reads it: other threads may, so it is never closed by hand.
-            self._map, self._process = lru_cache(self._most_open)(_map_file), os.getpid()
-        return bytes(self._map(path)[offset : offset + length])
+        return bytes(_mapped_file(self._owner, path)[offset : offset + length])
 
 
-def _map_file(path: str) -> mmap.mmap | bytes:
+# A map that falls out is closed once nobody reads it: other threads may, so it is never closed by hand.
+@lru_cache(MOST_OPEN)
+def _mapped_file(owner: object, path: str) -> mmap.mmap | bytes:
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             return b""  # which cannot be mapped
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+os.register_at_fork(after_in_child=_mapped_file.cache_clear)

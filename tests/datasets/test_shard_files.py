@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from dad_datasets.cache_folder import CacheFolder, default_cache_folder
 from dad_datasets.errors import UserError
-from dad_datasets.mapped_files import MappedFiles
+from dad_datasets.mapped_files import MOST_OPEN, MappedFiles
 from dad_datasets.seeding import generator_for
 from dad_datasets.shard_cache import CachedFiles
 from dad_datasets.shard_files import ShardFiles
@@ -86,13 +86,20 @@ def test_children_and_copies_open_their_own(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(files)).read(str(path), 0, 3) == b"new"
 
 
-def test_only_so_many_maps_stay_open(tmp_path: Path) -> None:
-    files = MappedFiles(most_open=2)
-    for number in range(5):
-        (tmp_path / f"map{number}").write_bytes(b"%d" % number)
-        assert files.read(f"{tmp_path}/map{number}", 0, 1) == b"%d" % number
+def test_only_so_many_maps_stay_open_through_whichever_datasets(tmp_path: Path) -> None:
+    datasets = [MappedFiles(), MappedFiles()]
+    for number in range(MOST_OPEN + 3):
+        (tmp_path / f"map{number:03d}").write_bytes(b"%03d" % number)
+        assert datasets[number % 2].read(f"{tmp_path}/map{number:03d}", 0, 3) == b"%03d" % number
     maps = Path("/proc/self/maps").read_text()
-    assert [number for number in range(5) if f"{tmp_path}/map{number}" in maps] == [3, 4]
+    assert [n for n in range(MOST_OPEN + 3) if f"{tmp_path}/map{n:03d}" in maps] == list(range(3, MOST_OPEN + 3))
+
+
+def test_a_dataset_opened_anew_reads_what_is_there_now(tmp_path: Path) -> None:
+    for content in (b"old", b"new"):
+        (tmp_path / "b").write_bytes(content)
+        (tmp_path / "b").rename(tmp_path / "a")
+        assert MappedFiles().read(str(tmp_path / "a"), 0, 3) == content
 
 
 @pytest.mark.parametrize(("offset", "length"), [(SIZE - 5, 6), (SIZE + 1, 1), (-5, 5), (0, SIZE + 1)])
