@@ -24,6 +24,7 @@ from dad_trainer.evaluation import EvaluationProgress, Result, RunSettings, eval
 from dad_trainer.evaluation.canvases import BadImages, ChunkReader
 from dad_trainer.evaluation.chart import draw_chart
 from dad_trainer.evaluation.identity import sha256_of_file, student_names
+from dad_trainer.evaluation.inference import Inference
 from dad_trainer.evaluation.ledger import Ledger
 from dad_trainer.evaluation.result import Summary
 from dad_trainer.evaluation.table import markdown
@@ -203,6 +204,15 @@ def test_nothing_runs_before_everything_is_checked(images: Path) -> None:
 def test_a_student_without_answers_is_refused(both: list[BenchmarkSettings]) -> None:
     with pytest.raises(UserError, match="the student colour reader answers with NaN or infinite logits"):
         evaluate_student(reader(scale=float("nan")), both)
+
+
+def test_a_full_memory_names_a_smaller_batch(both: list[BenchmarkSettings], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(Inference, "logits", full)
+    with pytest.raises(UserError, match=r"8 images at once do not fit .*: try --set run\.batch_size=4"):
+        evaluate_student(reader(), both, run=RunSettings(batch_size=8))
 
 
 def test_a_missing_gpu_is_refused(both: list[BenchmarkSettings], monkeypatch: pytest.MonkeyPatch) -> None:

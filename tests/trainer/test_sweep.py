@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 import scipy.stats
 import yaml
+from dad_process import dad_process, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -106,6 +109,24 @@ def test_a_benchmark_that_is_not_there_is_told_before_too(files: dict[str, objec
     with pytest.raises(UserError, match="no: there is no such file or folder"):
         sweep({**files, "evaluate": str(recipe)}, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_leaves_a_checkpoint_of_every_student_that_runs(files: dict[str, object], tmp_path: Path) -> None:
+    """It reaches each from the terminal, and once more from the sweep."""
+    path, out = tmp_path / "sweep.yaml", tmp_path / "out"
+    # Slow steps, in which the second request comes.
+    students = {name: {"student": {"architecture": "resnet50"}, "epochs": 100_000} for name in ("a", "b")}
+    path.write_text(yaml.safe_dump({**files, "students": students, "seeds": [0], "evaluate": None}))
+    with dad_process("sweep", str(path), "--out", str(out), "--jobs", "2") as run:
+        logs = [out / f"{name}-seed0" / "train.log" for name in students]
+        wait_until(lambda: all(log.exists() and "steps an epoch" in log.read_text() for log in logs), run)
+        os.killpg(run.pid, signal.SIGINT)
+        output, _ = run.communicate()
+    assert run.returncode == 1, output
+    assert "failed" not in output
+    for log in logs:
+        assert "interrupted after step" in log.read_text()
+        assert (log.parent / "last.pt").exists()
 
 
 def test_several_processes_are_sent_to_dad_train(

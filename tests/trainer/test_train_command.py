@@ -90,20 +90,54 @@ def test_a_mistake_stands_on_the_screen_once(recipe_file: Path, tmp_path: Path) 
     assert "start several processes with torchrun" in ended.stderr
 
 
-def test_ctrl_c_ends_with_a_checkpoint_and_the_command_goes_on(recipe_file: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    endless = [str(BIN / "dad"), "train", str(recipe_file), "--out", str(out), "--set", "epochs=100000"]
-    with subprocess.Popen(endless, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+def stopped_in_mid_run(command: list[str], number: signal.Signals) -> tuple[int, str]:
+    """Status and output of an endless run whose whole process group gets a signal after its first epoch."""
+    with subprocess.Popen(
+        command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("epoch 0"):
                 break
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, number)
         seen = process.stdout.read()
-        assert process.wait() == 130
+        return process.wait(), " ".join(seen.split())
+
+
+@pytest.mark.parametrize(("workers", "number", "samples"), [(0, signal.SIGINT, 12), (1, signal.SIGTERM, 24)])
+def test_a_signal_ends_with_a_checkpoint_and_the_command_goes_on(
+    recipe_file: Path, tmp_path: Path, workers: int, number: signal.Signals, samples: int
+) -> None:
+    """With two steps an epoch, and with one, which is always its last."""
+    out = tmp_path / "run"
+    settings = ["epochs=100000", f"compute.workers={workers}", f"batch_size={2 * samples}"]
+    endless = [str(BIN / "dad"), "train", str(recipe_file), "--out", str(out)]
+    status, seen = stopped_in_mid_run([*endless, *(part for one in settings for part in ("--set", one))], number)
+    assert status == 130, seen
     step = checkpoint(out)["step"]
-    assert f"interrupted after step {step}: run the same command again" in " ".join(seen.split())
-    assert step >= 2
+    assert f"interrupted after step {step}: run the same command again" in seen
+    assert step >= 24 // samples
+
+
+def test_two_processes_end_with_a_checkpoint_too(recipe_file: Path, tmp_path: Path) -> None:
+    """torchrun passes the signal on to the group of each; two steps an epoch are fewer than they look at it after."""
+    launcher = [str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2", "--no-python", str(BIN / "dad")]
+    command = [*launcher, "train", str(recipe_file), "--out", str(tmp_path / "run")]
+    settings = ["--set", "epochs=100000", "--set", "compute.workers=1"]
+    _, seen = stopped_in_mid_run([*command, *settings], signal.SIGTERM)
+    assert f"interrupted after step {checkpoint(tmp_path / 'run')['step']}" in seen
+    assert "DataLoader worker" not in seen
+
+
+def test_nodes_that_do_not_share_the_folder_are_refused(recipe_file: Path, tmp_path: Path) -> None:
+    torchrun(recipe_file, tmp_path / "run-0", "--set", "epochs=1")
+    script = tmp_path / "train.sh"
+    script.write_text(f'exec {BIN}/dad train {recipe_file} --out "{tmp_path}/run-$RANK" --set epochs=1\n')
+    command = [str(BIN / "torchrun"), "--standalone", "--nproc-per-node=2", "--no-python", "sh", str(script)]
+    ended = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert ended.returncode != 0
+    assert "process 1 finds step 0" in ended.stderr
+    assert "all nodes must share that folder" in ended.stderr
 
 
 def test_a_live_teacher_is_found_and_answers_as_it_did_when_the_logits_were_stored(

@@ -17,8 +17,16 @@ from tiny_run import write_images
 from tiny_training import RawRecipe, checkpoint, flat_tensors, train, training_recipe
 
 from dad_datasets.errors import UserError
+from dad_datasets.settings import build_settings
+from dad_trainer.augment import Mixing
+from dad_trainer.evaluation.inference import input_size
+from dad_trainer.students import load_student
+from dad_trainer.teacher_targets import TeacherTargets
 from dad_trainer.training.batch import Batch
 from dad_trainer.training.checkpoints import Checkpoints
+from dad_trainer.training.ingredients import gather
+from dad_trainer.training.processes import Processes
+from dad_trainer.training.recipe import TrainingRecipe
 from dad_trainer.training.step import BatchLoss, Stepper
 
 
@@ -119,6 +127,19 @@ def test_a_compiled_student_is_saved_under_its_plain_names(raw: RawRecipe, tmp_p
     assert plain.keys() == compiled.keys()
     for name in plain:
         torch.testing.assert_close(compiled[name], plain[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["cifar_resnet20", "test_vit"])
+def test_a_checkpoint_knows_the_size_that_its_student_was_trained_at(
+    raw: RawRecipe, tmp_path: Path, architecture: str
+) -> None:
+    """Whatever timm's own size for the architecture is."""
+    train({**raw, "student": {"architecture": architecture}}, tmp_path, "steps=1", "epochs=null", "schedule={}")
+    student = load_student(tmp_path / "last.pt")
+    assert input_size(student) == 16
+    assert student.model(torch.zeros(1, 3, 16, 16)).shape == (1, 3)
+    if architecture == "cifar_resnet20":
+        assert input_size(load_student(tmp_path / "last.pt", image_size=32)) == 32
 
 
 def test_the_average_of_weights_is_what_timm_loads(raw: RawRecipe, tmp_path: Path) -> None:
@@ -299,6 +320,66 @@ def test_no_whole_checkpoint_is_said_and_nothing_is_lost(raw: RawRecipe, tmp_pat
         (tmp_path / name).write_bytes(b"PK" + bytes(100))
     with pytest.raises(UserError, match="no whole checkpoint is left; remove it to begin again"):
         train(raw, tmp_path)
+
+
+def test_a_full_memory_names_a_way_out(raw: RawRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(BatchLoss, "__call__", full)
+    with pytest.raises(UserError, match=r"^6 images at once do not fit .*: try --set compute\.accumulate=4, or"):
+        train({**raw, "augment": {}, "batch_size": 12}, tmp_path, "compute.accumulate=2")
+
+
+def test_a_missing_compiler_is_told_before_anything_is_written(
+    raw: RawRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
+    with pytest.raises(UserError, match=r"torch\.compile does not work on this machine .* without them: false"):
+        train(raw, tmp_path / "run", "compute.compile=true")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_whole_batch_is_pinned_for_a_gpu(raw: RawRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a loader worker sent holds a file descriptor for each tensor until it is copied."""
+    pinned: list[int] = []
+
+    def pin(self: torch.Tensor) -> torch.Tensor:
+        pinned.append(id(self))
+        return self.clone()
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    targets = TeacherTargets(
+        probabilities=torch.full((2, 2), 0.4), ids=torch.zeros(2, 2, dtype=torch.int64), rest=torch.full((2,), 0.2)
+    )
+    mixing = Mixing(
+        partner=torch.tensor([1, 0]),
+        lam=torch.ones(2),
+        boxes=torch.zeros(2, 4, dtype=torch.int64),
+        cut=torch.zeros(2, dtype=torch.bool),
+    )
+    batch = Batch(
+        images=torch.zeros(2, 3, 4, 4, dtype=torch.uint8),
+        labels=torch.tensor([0, 1]),
+        attacked=torch.tensor([True, True]),
+        teacher=(targets,),
+        mixing=mixing,
+    )
+    parts = [*vars(targets).values(), *vars(mixing).values(), batch.images, batch.labels, batch.attacked]
+    copy = batch.pin_memory()
+    assert sorted(pinned) == sorted(map(id, parts))
+    assert copy.teacher[0].rest is not None
+    assert torch.equal(copy.teacher[0].rest, torch.full((2,), 0.2))
+
+
+def test_what_an_optimiser_makes_at_once_is_where_the_student_is(raw: RawRecipe) -> None:
+    recipe = build_settings(TrainingRecipe, {**raw, "optimiser": {"name": "adagrad", "lr": 0.1}}, origin="recipe")
+    elsewhere = Processes(rank=0, count=1, device=torch.device("meta"))
+    optimiser = gather(recipe, elsewhere).optimiser
+    assert {state["sum"].device.type for state in optimiser.state.values()} == {"meta"}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,12 +30,15 @@ class TeacherTargets:
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> TeacherTargets:
         """The same on `device`."""
+        return self.each(lambda part: part.to(device, non_blocking=non_blocking))
 
-        def move(part: Tensor | None) -> Tensor | None:
-            return None if part is None else part.to(device, non_blocking=non_blocking)
-
-        probabilities = self.probabilities.to(device, non_blocking=non_blocking)
-        return TeacherTargets(probabilities=probabilities, ids=move(self.ids), rest=move(self.rest))
+    def each(self, change: Callable[[Tensor], Tensor]) -> TeacherTargets:
+        """The same of changed tensors."""
+        return TeacherTargets(
+            probabilities=change(self.probabilities),
+            ids=None if self.ids is None else change(self.ids),
+            rest=None if self.rest is None else change(self.rest),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

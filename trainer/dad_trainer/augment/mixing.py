@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,11 +29,12 @@ class Mixing:
     """Cutmix rather than mixup."""
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Mixing:
+        return self.each(lambda part: part.to(device, non_blocking=non_blocking))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Mixing:
+        """The same of changed tensors."""
         return Mixing(
-            partner=self.partner.to(device, non_blocking=non_blocking),
-            lam=self.lam.to(device, non_blocking=non_blocking),
-            boxes=self.boxes.to(device, non_blocking=non_blocking),
-            cut=self.cut.to(device, non_blocking=non_blocking),
+            partner=change(self.partner), lam=change(self.lam), boxes=change(self.boxes), cut=change(self.cut)
         )
 
 

@@ -17,14 +17,6 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 PrecisionName = Literal["float32", "bfloat16"]
 
 
-def choose_device(name: DeviceName) -> torch.device:
-    """`auto` is a GPU where there is one. UserError where `cuda` is asked for and there is none."""
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UserError("run.device = cuda: no GPU was found; allowed here: cpu, auto")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
-
-
 def input_size(student: Student) -> int:
     """Side in pixels of the images that a student is fed: its own, else that of its architecture's configuration."""
     if student.image_size is not None:

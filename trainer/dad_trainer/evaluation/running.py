@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
+
 from dad_datasets.benchmarks import BenchmarkSettings
+from dad_datasets.errors import UserError
+from dad_datasets.torch_devices import choose_device, exact_float32
 from dad_trainer.evaluation.assignment import assign
-from dad_trainer.evaluation.inference import Inference, choose_device
+from dad_trainer.evaluation.inference import Inference
 from dad_trainer.evaluation.ledger import Ledger
 from dad_trainer.evaluation.result import Result
 from dad_trainer.evaluation.row_finder import Report, RowFinder
@@ -35,20 +39,28 @@ def evaluate_students(
 ) -> dict[str, list[Result]]:
     """The rows of each student, by name. Rows that the ledger has are not computed again; new ones are added to it.
 
-    The students' models are left on the device, in evaluation mode. UserError before any of them runs where a
-    benchmark is not there, is not laid out as published, or does not fit a student; later for unreadable images.
+    The students' models are left on the device, in evaluation mode, and TF32 is off in this process. UserError before
+    any of them runs where a benchmark is not there, is not laid out as published, or does not fit a student; later for
+    unreadable images, and where a batch does not fit the device.
     """
     run = run or RunSettings()
     ledger = ledger or Ledger(None, students={name: {} for name in students}, precision=run.precision)
-    inference = Inference(device=choose_device(run.device), precision=run.precision)
+    exact_float32()
+    inference = Inference(device=choose_device(run.device, field="run.device"), precision=run.precision)
     assignments = assign(students, benchmarks)
     for student in students.values():
         inference.place(student)
     finder = RowFinder(students, run, inference, ledger, report)
     for assignment in assignments:
         finder.look_up(assignment)
-    for assignment in assignments:
-        finder.run(assignment)
+    try:
+        for assignment in assignments:
+            finder.run(assignment)
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"{run.batch_size} images at once do not fit the device's memory: "
+            f"try --set run.batch_size={max(1, run.batch_size // 2)}"
+        ) from None
     return {
         name: [
             finder.rows[name, assignment.settings.name, condition]

@@ -25,7 +25,8 @@ def load_student(
 ) -> Student:
     """The student in eval mode on the CPU. What is given goes before what the checkpoint says.
 
-    Our checkpoints say everything under `student`, `num_classes` and `class_names`. In others the architecture is read
+    Our checkpoints say everything under `student`, `num_classes` and `class_names`, and under `image_size` the size of
+    the images that the student was trained on, with which it is fed. In others the architecture is read
     from timm's `arch`, or must be given (safetensors and bare state dicts), and the classifier says the number of
     classes. `use_ema` prefers averaged weights where there are any.
 
@@ -52,6 +53,8 @@ def _settings(file: WeightsFile, given: Mapping[str, object]) -> StudentSettings
     raw = {**(said if isinstance(said, Mapping) else {"architecture": file.beside.get("arch")}), **given}
     if not isinstance(raw.get("architecture"), str):
         raise UserError(f"checkpoint {file.path}: does not say its architecture; give one (a timm model name)")
+    if raw.get("image_size") is None:
+        raw["image_size"] = file.beside.get("image_size")
     raw["reset_head"] = False  # said of the file that the student started from, not of this one
     return build_settings(StudentSettings, raw, origin=f"checkpoint {file.path}: student")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,19 +31,22 @@ class Batch:
         return len(self.images) // len(self.labels)
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on `device`."""
-        return replace(
-            self,
-            images=self.images.to(device, non_blocking=True),
-            labels=self.labels.to(device, non_blocking=True),
-            attacked=self.attacked.to(device, non_blocking=True),
-            teacher=tuple(targets.to(device) for targets in self.teacher),
-            mixing=None if self.mixing is None else self.mixing.to(device),
-        )
+        """The batch on `device`; the copies from pinned memory are waited for by what uses them there."""
+        return self._each(lambda part: part.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
-        """DataLoader's hook: the images in pinned memory, the rest is small."""
-        return replace(self, images=self.images.pin_memory())
+        """DataLoader's hook: all of it in pinned memory, for what a loader worker sent holds a file descriptor each."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return replace(
+            self,
+            images=change(self.images),
+            labels=change(self.labels),
+            attacked=change(self.attacked),
+            teacher=tuple(targets.each(change) for targets in self.teacher),
+            mixing=None if self.mixing is None else self.mixing.each(change),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

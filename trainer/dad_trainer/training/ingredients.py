@@ -10,6 +10,7 @@ from timm.scheduler.scheduler import Scheduler
 
 from dad_datasets.errors import UserError
 from dad_datasets.seeding import generator_for
+from dad_datasets.torch_devices import require_compiler
 from dad_trainer.live_teacher import LiveTeacher, load_live_teacher
 from dad_trainer.optimisation import build_optimiser, build_schedule
 from dad_trainer.reading import Pairs
@@ -65,7 +66,13 @@ def gather(recipe: TrainingRecipe, processes: Processes) -> Ingredients:
     if recipe.validation is not None and processes.leads:
         validation = load_validation(recipe.validation, size=size, num_classes=num_classes)
     total_steps = recipe.steps or max(1, math.ceil((recipe.epochs or 0) * per_epoch))
+    if recipe.compute.compile:
+        require_compiler(processes.device)
     student = _student(recipe, size=size, num_classes=num_classes)
+    # Before the optimiser is built: some make their state at once, where the weights are.
+    student.model.to(processes.device)
+    if recipe.compute.channels_last:
+        student.model.to(memory_format=torch.channels_last)
     optimiser = build_optimiser(recipe.optimiser, student.model)
     return Ingredients(
         sets=sets,

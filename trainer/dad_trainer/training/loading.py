@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -73,10 +74,13 @@ def epoch_loader(
         num_workers=workers,
         pin_memory=device.type == "cuda",
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_one_thread if workers else None,
+        worker_init_fn=_begin_worker if workers else None,
     )
 
 
-def _one_thread(worker: int) -> None:
-    # Loader workers beside a training process: more threads than cores only slow both down.
+def _begin_worker(worker: int) -> None:
+    # Beside a training process more threads than cores only slow both down.
     torch.set_num_threads(1)
+    # A signal to the whole process group is for that process: it ends after a step, for which it needs its workers.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

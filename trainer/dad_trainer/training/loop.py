@@ -29,7 +29,7 @@ from dad_trainer.training.tracking import Tracking
 from dad_trainer.training.validation import LabelledImages, score
 
 STOP_INTERVAL = 10
-"""Steps between the looks of several processes at whether one of them was asked to stop."""
+"""Steps between the looks of several processes at whether one of them was asked to stop; an epoch's end is one, too."""
 
 
 class TrainingInterrupted(Exception):  # noqa: N818 - it ends a run, but is no error
@@ -65,11 +65,16 @@ class Loop:
         while self.state.step < self.total_steps:
             epoch = self.state.step // per_epoch
             end = min(self.total_steps, (epoch + 1) * per_epoch)
-            self._train(epoch, first=self.state.step - epoch * per_epoch, end=end)
+            stops = self._train(epoch, first=self.state.step - epoch * per_epoch, end=end)
             self._end_epoch(epoch)
+            if stops and end < self.total_steps:
+                raise TrainingInterrupted
 
-    def _train(self, epoch: int, *, first: int, end: int) -> None:
-        """The steps of an epoch from number `first` of it up to step `end` of the run."""
+    def _train(self, epoch: int, *, first: int, end: int) -> bool:
+        """The steps of an epoch from number `first` of it up to step `end` of the run; whether to go no further.
+
+        TrainingInterrupted, after a checkpoint, where that was asked for before the last of them.
+        """
         bad = torch.full((), -1, device=self.processes.device)
         saving = self.recipe.saving
         for batches in self._global_batches(epoch, first):
@@ -82,7 +87,7 @@ class Loop:
             if self.state.ema is not None:
                 self.state.ema.update(self.state.student.model, step=step)
             logs = step % saving.log_every_steps == 0
-            stops = self._stops(step)
+            stops = self._stops(step, end)
             saves = stops or (saving.every_steps is not None and step % saving.every_steps == 0)
             if logs or saves or step == end or bad.device.type == "cpu":
                 self._require_finite(bad)
@@ -92,17 +97,18 @@ class Loop:
                 step * self.recipe.batch_size, before=f"epoch {epoch}", after=f"step {step:,}/{self.total_steps:,}"
             )
             if step == end:
-                return
+                return stops
             if saves:
                 self._save(LAST)
             if stops:
                 raise TrainingInterrupted
+        return False
 
-    def _stops(self, step: int) -> bool:
+    def _stops(self, step: int, end: int) -> bool:
         """Whether to end here: every process alike, so several agree on it now and then."""
         if self.processes.count == 1:
             return self.stop.made
-        if step % STOP_INTERVAL:
+        if step % STOP_INTERVAL and step != end:
             return False
         return bool(self.processes.sum(torch.tensor([float(self.stop.made)], device=self.processes.device)) > 0)
 
@@ -165,7 +171,7 @@ class Loop:
                         mean=loss.mean,
                         std=loss.std,
                         arithmetic=loss.arithmetic,
-                        batch_size=self.recipe.batch_size,
+                        batch_size=self.recipe.images_per_pass(self.processes.count),
                     )
                 )
         scores = self.processes.from_lead(scores.to(self.processes.device)).cpu()

@@ -14,6 +14,7 @@ from torch import distributed as dist
 
 from dad_datasets.cli import EXIT_USER_ERROR
 from dad_datasets.errors import UserError
+from dad_datasets.torch_devices import choose_device
 from dad_trainer.training.recipe import DeviceName
 
 T = TypeVar("T")
@@ -70,21 +71,18 @@ class Processes:
 @contextmanager
 def joined_processes(device: DeviceName) -> Iterator[Processes]:
     """Joins the process group where torchrun made one, and leaves it in the end. UserError where a GPU is missing."""
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise UserError("compute.device = cuda: no GPU was found; allowed here: cpu, auto")
-    on_gpu = available and device != "cpu"
+    place = choose_device(device, field="compute.device")
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        yield Processes(rank=0, count=1, device=torch.device("cuda" if on_gpu else "cpu"))
+        yield Processes(rank=0, count=1, device=place)
         return
     if missing := [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
         raise UserError(f"WORLD_SIZE is {count}, but {missing[0]} is not set: start several processes with torchrun")
-    local = int(os.environ["LOCAL_RANK"])
-    place = torch.device("cuda", local) if on_gpu else torch.device("cpu")
-    if on_gpu:
+    if on_gpu := place.type == "cuda":
+        local = int(os.environ["LOCAL_RANK"])
         if local >= torch.cuda.device_count():
             raise UserError(f"process {local} of this machine has no GPU: it has {torch.cuda.device_count()}")
+        place = torch.device("cuda", local)
         torch.cuda.set_device(place)
     dist.init_process_group("nccl" if on_gpu else "gloo")
     try:

@@ -135,6 +135,10 @@ class TrainingRecipe(Settings):
     def images_per_sample(self) -> int:
         return 2 if self.shown == "pairs" else 1
 
+    def images_per_pass(self, processes: int) -> int:
+        """Images that go through the student at once in each of so many processes."""
+        return self.batch_size // (processes * self.compute.accumulate)
+
     @property
     def needs_teacher(self) -> bool:
         return self.loss.name != "ce"

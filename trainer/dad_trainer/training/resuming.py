@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from dad_datasets.errors import UserError
-from dad_trainer.training.checkpoints import Checkpoints
+from dad_trainer.training.checkpoints import LAST, Checkpoints
 from dad_trainer.training.ingredients import Ingredients
 from dad_trainer.training.processes import Processes
 from dad_trainer.training.recipe import TrainingRecipe
@@ -51,7 +52,26 @@ def set_damaged_aside(checkpoints: Checkpoints, console: Console) -> None:
 def resume(
     state: TrainingState, checkpoints: Checkpoints, facts: dict[str, Any], processes: Processes, console: Console
 ) -> None:
-    """Bring `state` to the newest checkpoint, if there is one. UserError where it was taken on other shards."""
+    """Bring `state` to the newest checkpoint, if there is one.
+
+    UserError where it was taken on other shards, and where not every process has found the same.
+    """
+    processes.together(lambda: _restore(state, checkpoints, facts, processes, console))
+    lead = int(processes.from_lead(torch.tensor(state.step, device=processes.device)))
+
+    def compare() -> None:
+        if state.step != lead:
+            raise UserError(
+                f"process {processes.rank} finds step {state.step:,} in {checkpoints.path(LAST)}, the leading process "
+                f"step {lead:,}: all nodes must share that folder"
+            )
+
+    processes.together(compare)
+
+
+def _restore(
+    state: TrainingState, checkpoints: Checkpoints, facts: dict[str, Any], processes: Processes, console: Console
+) -> None:
     document, _ = checkpoints.load_last()
     if document is None:
         return

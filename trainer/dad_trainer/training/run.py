@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -12,9 +13,11 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from dad_datasets.errors import UserError
 from dad_datasets.folder import LocalFolder, require_writable
 from dad_datasets.lease import only_writer
 from dad_datasets.progress_line import ProgressLine
+from dad_datasets.torch_devices import exact_float32
 from dad_trainer.augment import Augmentation
 from dad_trainer.training.batch import Collate
 from dad_trainer.training.checkpoints import Checkpoints
@@ -32,14 +35,17 @@ from dad_trainer.training.stop_request import StopRequest
 from dad_trainer.training.tracking import Tracking
 
 
-def train_student(recipe: TrainingRecipe, out: Path, *, console: Console) -> bool:
+def train_student(recipe: TrainingRecipe, out: Path, *, console: Console, stop: StopRequest | None = None) -> bool:
     """Train a student, or go on training it; whether it is finished (if not, it was interrupted and can be resumed).
 
-    Raises UserError for every mistake in the recipe or the data, and where the loss stops being a number.
+    A request to `stop` ends it after a step, with a checkpoint. By default SIGINT or SIGTERM is one, from the first
+    step on, and a second signal ends it at once. UserError for every mistake in the recipe or the data, where the loss
+    stops being a number, and where the device's memory is full.
     """
     if recipe.compute.threads is not None:
         torch.set_num_threads(recipe.compute.threads)
-    with joined_processes(recipe.compute.device) as processes, ExitStack() as stack:
+    exact_float32()
+    with joined_processes(recipe.compute.device) as processes, _told_of_memory(recipe, processes), ExitStack() as stack:
         said = console if processes.leads else Console(quiet=True)
         ingredients = processes.together(lambda: gather(recipe, processes))
 
@@ -52,15 +58,19 @@ def train_student(recipe: TrainingRecipe, out: Path, *, console: Console) -> boo
                 set_damaged_aside(Checkpoints(out), said)
 
         processes.together(begin)
-        return _train(recipe, out, ingredients, processes, said)
+        return _train(recipe, out, ingredients, processes, said, stop)
 
 
-def _train(recipe: TrainingRecipe, out: Path, ingredients: Ingredients, processes: Processes, console: Console) -> bool:
+def _train(
+    recipe: TrainingRecipe,
+    out: Path,
+    ingredients: Ingredients,
+    processes: Processes,
+    console: Console,
+    asked_to_stop: StopRequest | None,
+) -> bool:
     compute, student = recipe.compute, ingredients.student
     device, checkpoints = processes.device, Checkpoints(out)
-    student.model.to(device)
-    if compute.channels_last:
-        student.model.to(memory_format=torch.channels_last)
     state = TrainingState(
         student=student,
         optimiser=ingredients.optimiser,
@@ -71,7 +81,7 @@ def _train(recipe: TrainingRecipe, out: Path, ingredients: Ingredients, processe
         sums=StepSums.zero(device),
     )
     facts = facts_of(recipe, ingredients)
-    processes.together(lambda: resume(state, checkpoints, facts, processes, console))
+    resume(state, checkpoints, facts, processes, console)
     for pairs in ingredients.sets:
         say(console, records_line(pairs))
     say(console, overview(recipe, ingredients))
@@ -85,7 +95,7 @@ def _train(recipe: TrainingRecipe, out: Path, ingredients: Ingredients, processe
     progress = ProgressLine(
         console, total=ingredients.total_steps * recipe.batch_size, done=state.step * recipe.batch_size
     )
-    with tracking, progress, StopRequest() as stop:
+    with tracking, progress, StopRequest() if asked_to_stop is None else nullcontext(asked_to_stop) as stop:
         started_at = state.step
         loop = Loop(
             recipe=recipe,
@@ -135,6 +145,18 @@ def _train(recipe: TrainingRecipe, out: Path, ingredients: Ingredients, processe
         rate = progress.images_per_s if state.step > started_at else None
     console.print(closing_table(recipe, state, out, images_per_s=rate))
     return True
+
+
+@contextmanager
+def _told_of_memory(recipe: TrainingRecipe, processes: Processes) -> Iterator[None]:
+    """Turns the device's running out of memory into a sentence with a way out."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"{recipe.images_per_pass(processes.count)} images at once do not fit the device's memory: "
+            f"try --set compute.accumulate={2 * recipe.compute.accumulate}, or a smaller batch_size"
+        ) from None
 
 
 def _wrapped(network: nn.Module, recipe: TrainingRecipe, processes: Processes) -> nn.Module:

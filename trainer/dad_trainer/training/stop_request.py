@@ -8,10 +8,14 @@ from types import FrameType, TracebackType
 
 
 class StopRequest:
-    """A context manager; `made` tells whether SIGINT or SIGTERM came. Only the main thread can listen for signals."""
+    """A context manager; `made` tells whether SIGINT or SIGTERM came. Only the main thread can listen for signals.
 
-    def __init__(self) -> None:
+    `patient`: any number of them is one request, for a process that may hear of it from several sides.
+    """
+
+    def __init__(self, *, patient: bool = False) -> None:
         self.made = False
+        self._patient = patient
         self._enabled = threading.current_thread() is threading.main_thread()
         self._before: dict[signal.Signals, object] = {}
 
@@ -28,6 +32,6 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal gave
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.made:
+        if self.made and not self._patient:
             raise KeyboardInterrupt
         self.made = True
