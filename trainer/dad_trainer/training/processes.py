@@ -71,20 +71,19 @@ class Processes:
 @contextmanager
 def joined_processes(device: DeviceName) -> Iterator[Processes]:
     """Joins the process group where torchrun made one, and leaves it in the end. UserError where a GPU is missing."""
-    place = choose_device(device, field="compute.device")
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        yield Processes(rank=0, count=1, device=place)
+        yield Processes(rank=0, count=1, device=choose_device(device, field="compute.device"))
         return
     if missing := [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
         raise UserError(f"WORLD_SIZE is {count}, but {missing[0]} is not set: start several processes with torchrun")
-    if on_gpu := place.type == "cuda":
-        local = int(os.environ["LOCAL_RANK"])
-        if local >= torch.cuda.device_count():
-            raise UserError(f"process {local} of this machine has no GPU: it has {torch.cuda.device_count()}")
-        place = torch.device("cuda", local)
-        torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if on_gpu else "gloo")
+    if torch.cuda.is_available() and device != "cpu":
+        local, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local >= there:
+            raise UserError(f"process {local} of this machine has no GPU: it has {there}")
+        torch.cuda.set_device(local)  # before anything looks at a GPU: that would be the first one, in every process
+    place = choose_device(device, field="compute.device")
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
         yield Processes(rank=dist.get_rank(), count=count, device=place)
     finally:
