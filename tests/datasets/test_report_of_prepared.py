@@ -52,6 +52,17 @@ def test_a_prepared_set(prepared: LocalFolder) -> None:
     assert {image.get("width") for image in root.iter("img")} == {"200"}
 
 
+def test_a_shard_without_a_usable_image_costs_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "photos/ant"
+    root.mkdir(parents=True)
+    Image.new("RGB", (20, 10)).save(root / "0.png")
+    (root / "1.png").write_bytes(b"")
+    folder = LocalFolder(tmp_path / "out")
+    prepare_shards(SourceSettings(path=str(root.parent)), folder, samples_per_shard=1)
+    page = checked_page(report_page(folder, name="set", baseline=None))
+    assert [image.get("alt") for image in section(page, "Pictures").iter("img")] == ["ant"]
+
+
 def test_shards_that_are_gone_cost_the_pictures_alone(prepared: LocalFolder) -> None:
     for tar in (prepared.path / "shards").iterdir():
         tar.unlink()

@@ -83,6 +83,8 @@ def _pictures_of(folder: Folder, manifest: Manifest, unit: str, count: int) -> l
     rows = read_index(folder, unit, ("key", "label", "status", "image_offset", "image_length"))
     rows = rows.filter(pc.equal(rows["status"], "ok"))
     count = min(count, len(rows))
+    if not count:  # none of its images can be decoded, so that there may be no shard
+        return []
     with open_shard(folder, unit) as shard:
         chosen = rows.take([place * len(rows) // count for place in range(count)]).to_pylist()
         return [shown for row in chosen if (shown := _thumb(manifest, shard, row)) is not None]
