@@ -14,6 +14,7 @@ from dad_pipeline.adversarial_views import attack_pixels, to_pixels
 from dad_pipeline.models import Models, precision
 from dad_pipeline.planning import Plan
 from dad_pipeline.recipe import Recipe
+from dad_pipeline.shard_generation import scores_vqgan
 from dad_pipeline.view_batches import ViewBatches, stack_canvases
 
 
@@ -40,7 +41,7 @@ def batches_in_memory(plan: Plan, models: Models) -> list[PixelBatch]:
                         pixels=to_pixels(stack_canvases(batch.prepared), models.device),
                         labels=torch.tensor([view.provenance.label for view in batch.prepared], device=models.device),
                         start=torch.stack(starts).to(models.device) if starts else None,
-                        score_vqgan=batch.first_of_unit,
+                        score_vqgan=scores_vqgan(plan.recipe, batch),
                     )
                 )
     return batches

@@ -17,6 +17,7 @@ from machine import hardware, versions
 from torch import Tensor
 
 from dad_datasets.sources import SourceSettings, open_source
+from dad_datasets.torch_devices import exact_float32
 from dad_pipeline.quantizer import Quantizer
 from dad_pipeline.quantizer_checkpoint import QuantizerSettings, load_quantizer
 from dad_pipeline.quantizer_training.figures import psnr_db
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
+    exact_float32()
     device = torch.device(arguments.device)
     settings = QuantizerSettings(checkpoint=arguments.quantizer, config=arguments.config)
     quantizer = load_quantizer(settings, device=device)
@@ -59,6 +61,7 @@ def main() -> None:
     result: dict[str, object] = {
         "what": f"{len(pixels)} images of {size} px, {reference[0].numel()} codes each of {len(quantizer.codebook)}",
         "hardware": hardware(),
+        "device": device.type,
         "versions": versions("torch"),
     }
     for precision in (torch.float32, torch.bfloat16):

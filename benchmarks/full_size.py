@@ -20,7 +20,7 @@ from pathlib import Path
 import skimage
 import torch
 import yaml
-from machine import cpu_model
+from machine import hardware, versions
 from PIL import Image
 
 from dad_pipeline.quantizer import Quantizer, QuantizerArchitecture
@@ -120,10 +120,11 @@ def main() -> None:
         "precision": args.precision,
         "wall_s": round(wall_s, 1),
         "models_s_per_image": round(log["stage_seconds"]["models"] / NUM_IMAGES, 2),
-        "peak_memory_gib": round(peak_bytes / 2**30, 2),
+        "device": json.loads((dataset / "manifest.json").read_text())["recipe"]["compute"]["device"],
+        "peak_host_memory_gib": round(peak_bytes / 2**30, 2),
         "tar_bytes_per_image": tars // NUM_IMAGES,
-        "hardware": f"{cpu_model()}, {torch.get_num_threads()} threads",
-        "torch": torch.__version__,
+        "hardware": hardware(),
+        "versions": versions("torch", "open_clip_torch"),
     }
     (args.out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

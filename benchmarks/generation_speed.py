@@ -31,6 +31,8 @@ from rich.console import Console
 
 from dad_datasets.folder import LocalFolder
 from dad_datasets.settings import build_settings
+from dad_datasets.sources import SourceSettings
+from dad_pipeline.batch_size import LARGEST
 from dad_pipeline.flop_count import FlopCount
 from dad_pipeline.generation_run import generate_dataset
 from dad_pipeline.models import Models, load_models
@@ -44,11 +46,12 @@ NUM_CLASSES = 4
 CPU_QUANTIZER = QuantizerArchitecture(
     n_embed=1024, embed_dim=8, z_channels=8, resolution=64, ch=32, ch_mult=(1, 2, 2), num_res_blocks=1
 )
-CPU_IMAGES = {"released": 512, "strong": 128}
-"""For each preset as many that a run takes about half a minute on two cores."""
+IMAGES = {"cpu": {"released": 512, "strong": 128}, "cuda": {"released": 1024, "strong": 512}}
+"""For each device and preset as many that a run takes about half a minute: on two cores, on a large GPU in bfloat16."""
 
-FEW = 32
-"""Images, one batch, of the run that shows what every run costs: models loaded, tables, card and report written."""
+FEW = {"cpu": 32, "cuda": LARGEST}
+"""Images, at least one batch, of the run that shows what every run costs: models loaded, tables, card and report
+written."""
 
 
 def write_photographs(folder: Path, count: int, size: int) -> None:
@@ -61,7 +64,7 @@ def write_photographs(folder: Path, count: int, size: int) -> None:
 
 def cpu_recipe(work: Path, num_images: int, precision: str, *, small: bool) -> dict[str, Any]:
     write_photographs(work / "photographs", num_images, 72)
-    write_photographs(work / "few", min(FEW, num_images // 2), 72)
+    write_photographs(work / "few", min(FEW["cpu"], num_images // 2), 72)
     torch.manual_seed(0)
     quantizer = Quantizer(CPU_QUANTIZER)
     with torch.no_grad():
@@ -85,10 +88,12 @@ def cpu_recipe(work: Path, num_images: int, precision: str, *, small: bool) -> d
 
 def gpu_recipe(work: Path, num_images: int, precision: str) -> dict[str, Any]:
     write_photographs(work / "photographs", num_images, 256)
-    write_photographs(work / "few", min(FEW, num_images // 2), 256)
+    write_photographs(work / "few", min(FEW["cuda"], num_images // 2), 256)
     write_full_size_quantizer(work / "quantizer")
     raw: dict[str, Any] = dict(full_size_recipe(work, precision))
-    return raw | {"compute": {"device": "cuda", "precision": precision, "batch_size": "auto"}}
+    compute = {"device": "cuda", "precision": precision, "batch_size": "auto"}
+    # Units as of a real run: a batch never reaches over the end of one.
+    return raw | {"compute": compute, "samples_per_shard": 1000, "score_vqgan": "first_batch"}
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
@@ -110,8 +115,9 @@ def figures_of(
     raw = raw | {"attack": {"preset": preset}, "check": {"samples": 0, "allow_near_chance": True}}
     raw["compute"] = raw["compute"] | {"compile": compiled}
     recipe = build_settings(Recipe, raw, origin="benchmark")
-    few = build_settings(Recipe, raw | {"source": {"path": str(work / "few")}}, origin="benchmark")
     plan, models = plan_run(recipe, LocalFolder(work / "none"))
+    recipe = plan.recipe  # its batch size is found once
+    few = recipe.model_copy(update={"source": SourceSettings(path=str(work / "few"))})
     few_views = plan_run(few, LocalFolder(work / "none"))[0].num_views
     batches = batches_in_memory(plan, models)
     runs: dict[str, Callable[[], object]] = {
@@ -201,6 +207,8 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--compile", action="store_true", help="compute.compile, and the bare loop's networks alike")
+    parser.add_argument("--preset", choices=("released", "strong"), help="this one alone")
+    parser.add_argument("--images", type=int, help="of each run; by default what takes half a minute")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--small", action="store_true", help="toy size, to see that it works")
     arguments = parser.parse_args()
@@ -210,34 +218,39 @@ def main() -> None:
         + ("" if arguments.device == "cpu" else "_cuda")
         + ("" if arguments.precision == "float32" else "_bfloat16")
         + ("_compiled" if arguments.compile else "")
+        + ("" if arguments.preset is None else f"_{arguments.preset}")
     )
-    figures = []
-    for preset, cpu_images in CPU_IMAGES.items():
-        with tempfile.TemporaryDirectory() as folder:
-            work = Path(folder)
-            if arguments.device == "cpu":
-                num_images = 8 if arguments.small else cpu_images
-                raw, limit = cpu_recipe(work, num_images, arguments.precision, small=arguments.small), 1.10
-            else:
-                raw, limit = gpu_recipe(work, 8 if arguments.small else 2048, arguments.precision), 1.15
-            figures += figures_of(preset, raw, work, rounds=rounds, limit=limit, compiled=arguments.compile)
     command = f"python benchmarks/generation_speed.py --device {arguments.device} --precision {arguments.precision}"
     title = f"Generation, {arguments.device}, {arguments.precision}"
     if arguments.compile:
         command, title = f"{command} --compile", f"{title}, compiled"
-    publish(
-        arguments.out,
-        SpeedResult.here(
-            name,
-            title,
-            figures,
-            libraries=("discrete-adversarial-distillation", "torch", "timm"),
-            seeds=(0,),
-            small=arguments.small,
-            command=f"{command} --out benchmarks/results/speed",
-            device="gpu" if arguments.device == "cuda" else "cpu",
-        ),
-    )
+    for option in ("preset", "images", "rounds"):
+        if getattr(arguments, option) != parser.get_default(option):
+            command = f"{command} --{option} {getattr(arguments, option)}"
+    figures = []
+    for preset in IMAGES[arguments.device] if arguments.preset is None else (arguments.preset,):
+        num_images = 8 if arguments.small else arguments.images or IMAGES[arguments.device][preset]
+        with tempfile.TemporaryDirectory() as folder:
+            work = Path(folder)
+            if arguments.device == "cpu":
+                raw, limit = cpu_recipe(work, num_images, arguments.precision, small=arguments.small), 1.10
+            else:
+                raw, limit = gpu_recipe(work, num_images, arguments.precision), 1.15
+            figures += figures_of(preset, raw, work, rounds=rounds, limit=limit, compiled=arguments.compile)
+        # After each preset: what is measured is not lost where time runs out in the next.
+        publish(
+            arguments.out,
+            SpeedResult.here(
+                name,
+                title,
+                figures,
+                libraries=("discrete-adversarial-distillation", "torch", "timm"),
+                seeds=(0,),
+                small=arguments.small,
+                command=f"{command} --out benchmarks/results/speed",
+                device="gpu" if arguments.device == "cuda" else "cpu",
+            ),
+        )
 
 
 if __name__ == "__main__":

@@ -141,8 +141,12 @@ def compute_batch(
         return []
     if not batch.attack:
         return [*score_clean(models, recipe, batch.prepared)]
-    score_vqgan = recipe.score_vqgan == "all" or (recipe.score_vqgan == "first_batch" and batch.first_of_unit)
-    return [*attack_views(models, recipe, batch.prepared, score_vqgan=score_vqgan, pool=pool)]
+    return [*attack_views(models, recipe, batch.prepared, score_vqgan=scores_vqgan(recipe, batch), pool=pool)]
+
+
+def scores_vqgan(recipe: Recipe, batch: ViewBatch) -> bool:
+    """Whether the teacher sees what the VQGAN alone makes of this batch's views, too."""
+    return recipe.score_vqgan == "all" or (recipe.score_vqgan == "first_batch" and batch.first_of_unit)
 
 
 def _rows(
