@@ -29,7 +29,7 @@ import yaml
 from pydantic import Field
 from rich.console import Console
 from robustness_results import write_results
-from robustness_runs import Part, keep_runs, kept_runs, remaining_sweeps
+from robustness_runs import Part, keep_runs, kept_runs, remaining_sweeps, require_same_sets
 
 from dad_datasets.errors import UserError
 from dad_datasets.settings import Settings, load_settings
@@ -117,7 +117,7 @@ def model_steps(experiment: Experiment, sweeps: Sequence[SweepSettings], *, jobs
             done=quantizer / "summary.json",
         )
     )
-    for name in experiment.sets:
+    for name in _sets_for(experiment, sweeps):
         first += _steps_of_set(experiment, name, quantizer, jobs=jobs)
     for sweep in sweeps:
         seeds = " ".join(map(str, sweep.seeds))
@@ -125,6 +125,15 @@ def model_steps(experiment: Experiment, sweeps: Sequence[SweepSettings], *, jobs
         command = [*dad, "sweep", str(file), "--out", str(experiment.folder / "students"), "--jobs", str(jobs)]
         first.append(Step(name=f"students, seeds {seeds}", command=command, sweep=(file, sweep)))
     return first
+
+
+def _sets_for(experiment: Experiment, sweeps: Sequence[SweepSettings]) -> list[str]:
+    """The sets that these students learn from, and before them those of the students that are attacked for them."""
+    recipes = [recipe for sweep in sweeps for recipe in recipes_of(sweep).values()]
+    needed = {Path(shards.path).name for recipe in recipes for shards in recipe.shards}
+    attacked = [load_settings(TrainingRecipe, Path(experiment.attacked[n])) for n in needed & set(experiment.attacked)]
+    needed |= {Path(shards.path).name for recipe in attacked for shards in recipe.shards}
+    return [name for name in experiment.sets if name in needed]
 
 
 def _steps_of_set(experiment: Experiment, name: str, quantizer: Path, *, jobs: int) -> list[Step]:
@@ -203,20 +212,22 @@ def conduct(experiment: Experiment, data: Path, part: Part, *, seeds: Sequence[i
     evaluation = Path(experiment.test if part == "test" else whole.evaluate)
 
     def keep() -> None:
-        keep_runs(experiment.kept, experiment.folder, recipes, part, evaluation, console=Console())
+        keep_runs(experiment.kept, experiment.folder, recipes, experiment.sets, part, evaluation, console=Console())
 
     times = experiment.folder / "times.json"
     for step in image_steps(data):
         run(step, times)
     keep()
     wanted = whole if seeds is None else whole.model_copy(update={"seeds": tuple(seeds)})
-    lacking = remaining_sweeps(wanted, kept_runs(experiment.kept, recipes), part)
-    for step in model_steps(experiment, lacking, jobs=jobs):
+    known = kept_runs(experiment.kept, recipes, experiment.sets)
+    for step in model_steps(experiment, remaining_sweeps(wanted, known, part), jobs=jobs):
+        if step.sweep is not None:
+            require_same_sets(known)
         run(step, times)
     keep()
     write_results(
         experiment.title,
-        kept_runs(experiment.kept, recipes),
+        kept_runs(experiment.kept, recipes, experiment.sets),
         part,
         stage=experiment.folder,
         results=RESULTS,

@@ -16,7 +16,8 @@ from rich.console import Console
 
 from dad_datasets.errors import UserError
 from dad_datasets.folder import LocalFolder
-from dad_datasets.manifest import flatten
+from dad_datasets.layout import MANIFEST
+from dad_datasets.manifest import flatten, read_manifest
 from dad_datasets.settings import Settings, build_settings, load_settings
 from dad_datasets.summary import finished_units, summarise
 from dad_trainer.evaluation import EvaluationRecipe, Summary
@@ -39,6 +40,8 @@ class KeptRun(Settings):
     recipe: dict[str, Any]
     shards: dict[str, str]
     """Fingerprints of the sets that it has learnt from, by their paths."""
+    attacks: dict[str, dict[str, Any]]
+    """What the stage says of those sets, by the names of their folders."""
     sets: dict[str, dict[str, float]]
     """Means over the views of those sets, as in the closing table of `dad generate`, by the names of their folders."""
     hardware: dict[str, str | int | None]
@@ -53,11 +56,13 @@ def name_of(run: Run) -> str:
     return folder_of(Path(), run).name
 
 
-def kept_runs(kept: Path, recipes: Mapping[Run, TrainingRecipe]) -> dict[Run, KeptRun]:
-    """The runs whose files are in the folder `kept`, in the order of `recipes`.
+def kept_runs(
+    kept: Path, recipes: Mapping[Run, TrainingRecipe], attacks: Mapping[str, Mapping[str, Any]]
+) -> dict[Run, KeptRun]:
+    """The runs whose files are in the folder `kept`, in the order of `recipes`. `attacks`: the stage's sets.
 
-    UserError where one was trained by another recipe, the fields named, or two have learnt from sets of the same
-    path that are not the same: such figures belong in no table together.
+    UserError where one was trained by another recipe or on sets that the stage now makes otherwise, the fields named,
+    or two have learnt from sets of the same path that are not the same: such figures belong in no table together.
     """
     found: dict[Run, KeptRun] = {}
     sets: dict[str, tuple[str, Path]] = {}
@@ -68,7 +73,8 @@ def kept_runs(kept: Path, recipes: Mapping[Run, TrainingRecipe]) -> dict[Run, Ke
         one = build_settings(KeptRun, json.loads(path.read_text()), origin=str(path))
         trained = build_settings(TrainingRecipe, one.recipe, origin=f"{path}: recipe")  # fields newer than it: defaults
         before, now = flatten(trained.model_dump(mode="json")), flatten(recipe.model_dump(mode="json"))
-        if changed := changed_fields(before, now):
+        changed = changed_fields(before, now) + _changed_sets(one, recipe, attacks)
+        if changed:
             raise UserError(f"{path} is of a run with other settings ({', '.join(changed)}); remove it to train anew")
         for place, fingerprint in one.shards.items():
             first, of = sets.setdefault(place, (fingerprint, path))
@@ -78,14 +84,48 @@ def kept_runs(kept: Path, recipes: Mapping[Run, TrainingRecipe]) -> dict[Run, Ke
     return found
 
 
+def _changed_sets(one: KeptRun, recipe: TrainingRecipe, attacks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Where the sets that a run has learnt from are others, or made otherwise, than the stage now says."""
+    paths = [shards.path for shards in recipe.shards]
+    if paths != list(one.shards):
+        return ["shards"]
+    before, now = flatten(dict(one.attacks)), flatten(attacks_of(recipe, attacks))
+    return [f"sets.{field}" for field in sorted({*before, *now}) if before.get(field) != now.get(field)]
+
+
+def attacks_of(recipe: TrainingRecipe, attacks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What a stage says of the sets that a student learns from, by the names of their folders."""
+    names = [Path(shards.path).name for shards in recipe.shards]
+    return {name: dict(attacks[name]) for name in names if name in attacks}
+
+
+def require_same_sets(known: Mapping[Run, KeptRun]) -> None:
+    """UserError where a set on this machine is not the one of its path that kept runs have learnt from."""
+    for run, one in known.items():
+        for place, fingerprint in one.shards.items():
+            folder = LocalFolder(Path(place))
+            if folder.exists(MANIFEST) and read_manifest(folder).fingerprint != fingerprint:
+                raise UserError(
+                    f"{place} is not the set that {name_of(run)} has learnt from, on another machine or another "
+                    "version: students of both belong in no table together; remove the set, or the kept runs"
+                )
+
+
 def keep_runs(
-    kept: Path, stage: Path, recipes: Mapping[Run, TrainingRecipe], part: Part, evaluation: Path, *, console: Console
+    kept: Path,
+    stage: Path,
+    recipes: Mapping[Run, TrainingRecipe],
+    attacks: Mapping[str, Mapping[str, Any]],
+    part: Part,
+    evaluation: Path,
+    *,
+    console: Console,
 ) -> None:
     """Evaluate the students that stand trained in the stage's folder and have no figures of `part` yet, and keep them.
 
     UserError where a folder holds a run of another recipe.
     """
-    known = kept_runs(kept, recipes)
+    known = kept_runs(kept, recipes, attacks)
     trained = {run: document for run in recipes if (document := _finished(folder_of(stage / "students", run)))}
     asked = [run for run in trained if run not in known or part not in known[run].figures]
     for run in asked:
@@ -104,6 +144,7 @@ def keep_runs(
             seed=run[1],
             recipe=recipes[run].model_dump(mode="json"),
             shards=trained[run]["shards"],
+            attacks=attacks_of(recipes[run], attacks),
             sets={path.name: set_figures(path) for path in paths},
             hardware=hardware(),
             versions=versions("torch", "timm"),

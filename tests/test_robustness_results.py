@@ -19,7 +19,7 @@ import yaml
 from PIL import Image
 from rich.console import Console
 from robustness import Experiment, Step, conduct, image_steps, model_steps, run
-from robustness_runs import KeptRun, Part, keep_runs, kept_runs, remaining_sweeps
+from robustness_runs import KeptRun, Part, keep_runs, kept_runs, remaining_sweeps, require_same_sets
 from tiny_run import IMAGES_PER_CLASS, NUM_CLASSES, NUM_IMAGES, run_recipe, tiny_recipe, write_images, write_quantizer
 from tiny_training import training_recipe
 
@@ -153,7 +153,15 @@ def test_a_stage_is_worked_off_in_pieces_and_reported_with_its_teacher_and_what_
     sweep = load_settings(SweepSettings, Path(experiment.students))
     for weights, parts in ((kept.weights_sha256, {"validation", "test"}), ("0" * 64, {"test"})):
         path.write_text(kept.model_copy(update={"weights_sha256": weights}).model_dump_json())
-        keep_runs(path.parent, experiment.folder, recipes_of(sweep), "test", recipes / "test.yaml", console=Console())
+        keep_runs(
+            path.parent,
+            experiment.folder,
+            recipes_of(sweep),
+            experiment.sets,
+            "test",
+            recipes / "test.yaml",
+            console=Console(),
+        )
         assert KeptRun.model_validate_json(path.read_text()).figures.keys() == parts
     path.write_text(kept.model_dump_json())
     # What is there is kept: a third time nothing is trained or evaluated, and the figures are the same.
@@ -172,7 +180,8 @@ def fake_run(
         student=student,
         seed=seed,
         recipe=recipe.model_dump(mode="json"),
-        shards={"sets/strong": fingerprint},
+        shards={shards.path: fingerprint for shards in recipe.shards},
+        attacks={"strong": {"attack.preset": "strong"}},
         sets={},
         hardware={},
         versions={},
@@ -202,18 +211,37 @@ def test_what_lacks_figures_is_what_remains(experiment: Experiment) -> None:
 
 def test_figures_of_other_settings_or_other_sets_are_refused(experiment: Experiment, tmp_path: Path) -> None:
     recipes = recipes_of(load_settings(SweepSettings, Path(experiment.students)))
+    attacks = {"strong": {"attack.preset": "strong"}}
     other = recipes["kd", 0].model_copy(update={"batch_size": 6})
     keep(tmp_path, fake_run("kd", 0, other))
     with pytest.raises(UserError, match=r"kd-seed0\.json is of a run with other settings \(batch_size\); remove it"):
-        kept_runs(tmp_path, recipes)
+        kept_runs(tmp_path, recipes, attacks)
     keep(tmp_path, fake_run("kd", 0, recipes["kd", 0]))
     older = fake_run("dad", 0, recipes["dad", 0])
     del older.recipe["clip_norm"]  # a field that the recipe has got since
     keep(tmp_path, older)
-    assert list(kept_runs(tmp_path, recipes)) == [("kd", 0), ("dad", 0)]
+    assert list(kept_runs(tmp_path, recipes, attacks)) == [("kd", 0), ("dad", 0)]
     keep(tmp_path, fake_run("dad", 0, recipes["dad", 0], fingerprint="1"))
-    with pytest.raises(UserError, match="are of students of different sets, both sets/strong"):
-        kept_runs(tmp_path, recipes)
+    with pytest.raises(UserError, match=r"are of students of different sets, both .*sets/strong"):
+        kept_runs(tmp_path, recipes, attacks)
+    # The stage now makes that set otherwise, or the student now learns from another one.
+    with pytest.raises(UserError, match=r"with other settings \(sets\.strong\.attack\.preset\); remove it"):
+        kept_runs(tmp_path, recipes, {"strong": {"attack.preset": "noise"}})
+    elsewhere = [recipes["kd", 0].shards[0].model_copy(update={"path": "sets/other"})]
+    moved = {("kd", 0): recipes["kd", 0].model_copy(update={"shards": tuple(elsewhere)})}
+    with pytest.raises(UserError, match=r"kd-seed0\.json is of a run with other settings \(shards\)"):
+        kept_runs(tmp_path, moved, attacks)
+
+
+def test_a_set_made_anew_that_came_out_otherwise_is_found_before_students_learn_from_it(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    recipes = recipes_of(load_settings(SweepSettings, Path(experiment.students)))
+    run = ("dad", 0)
+    own = read_manifest(LocalFolder(Path(recipes[run].shards[0].path))).fingerprint
+    require_same_sets({run: fake_run(*run, recipes[run], fingerprint=own)})
+    with pytest.raises(UserError, match=r"sets/strong is not the set that dad-seed0 has learnt from"):
+        require_same_sets({run: fake_run(*run, recipes[run], fingerprint="of another machine")})
 
 
 def test_a_seed_that_the_sweep_does_not_have_is_one_sentence(experiment: Experiment, tmp_path: Path) -> None:
@@ -269,7 +297,9 @@ def test_a_plain_student_is_trained_and_attacked_in_the_teachers_place(
         attacked={"dat": str(tmp_path / "attacked.yaml")},
         students="students.yaml",
     )
-    sweep = SweepSettings(train="train.yaml", students={"dad": {}})
+    train = json.loads(json.dumps(training_recipe(tmp_path / "toy/sets/dat")))
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(train))
+    sweep = SweepSettings(train=str(tmp_path / "train.yaml"), students={"dad": {}})
     for step in model_steps(experiment, [sweep], jobs=1):
         if step.name.endswith((" vqgan", " dat")):
             run(step, tmp_path / "times.json")
