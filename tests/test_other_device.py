@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from other_device import DEVICE, VALUELESS, move, without_autocast
+from other_device import DEVICE, VALUELESS, forget_constants, move, without_autocast
 from tiny_run import RawRecipe, tiny_recipe, write_images, write_quantizer
 from torch._subclasses.fake_tensor import FakeTensorDeviceMismatchError
 
@@ -47,6 +48,13 @@ HAVE_VALUES_TO_LOOK_AT = {
     "spatter",
 }
 """Corruptions that go through NumPy or ask for a value, which tensors without values have not."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _constants_of_their_own() -> Iterator[None]:
+    forget_constants()
+    yield
+    forget_constants()
 
 
 def test_the_stand_in_refuses_to_mix_devices() -> None:

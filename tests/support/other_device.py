@@ -7,6 +7,9 @@ refused.
 
 from __future__ import annotations
 
+import sys
+from functools import _lru_cache_wrapper
+
 import pytest
 import torch
 from torch import nn
@@ -15,7 +18,16 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 DEVICE = torch.device("lazy", 0)
 
 VALUELESS = FakeTensorMode()
-"""The context in which all that is made has no values; one for all, since constants are cached for each device."""
+"""The context in which all that is made has no values; one for all, since constants are cached."""
+
+
+def forget_constants() -> None:
+    """Clear this project's caches: those filled in VALUELESS are of no use outside it, and the other way round."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("dad_"):
+            for value in vars(module).values():
+                if isinstance(value, _lru_cache_wrapper):
+                    value.cache_clear()
 
 
 def move(module: nn.Module) -> None:
