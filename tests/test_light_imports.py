@@ -10,8 +10,8 @@ import pytest
 
 HEAVY = {"ray", "open_clip", "taming"}
 
-TORCH_PART = "dad_datasets.corruptions"
-"""The one subpackage of the base that is written on torch: the trainer's extra brings it."""
+TORCH_PARTS = ("dad_datasets.corruptions", "dad_datasets.torch_devices")
+"""What is written on torch in the base, for the halves alone: their extras bring it."""
 
 LIST_LOADED = """
 import importlib, json, pkgutil, sys
@@ -42,7 +42,7 @@ def test_the_trainer_loads_no_pipeline() -> None:
 
 
 def test_the_base_needs_no_torch() -> None:
-    assert not loaded_by("dad_datasets", without=(TORCH_PART,)) & (
+    assert not loaded_by("dad_datasets", without=TORCH_PARTS) & (
         HEAVY | {"torch", "timm", "dad_pipeline", "dad_trainer"}
     )
 

@@ -78,7 +78,7 @@ class TeacherDistance:
         for name in self.layers:
             output = self._outputs.pop(name, None)
             if not (isinstance(output, Tensor) and output.ndim > 1):
-                made = "is not called" if output is None else f"gives a {type(output).__name__}, no features of a batch"
+                made = "is not called" if output is None else f"gives a {type(output).__name__}, no batch of features"
                 raise UserError(f"losses.feature_layers: the teacher's module {name!r} {made}; choose another")
 
     def _features(self, pixels: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
