@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -26,6 +28,20 @@ def exact_float32() -> None:
     """Keep TF32 out of this process: it rounds to 2**-11, of the order of a whole small perturbation."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+
+
+class OutOfDeviceMemoryError(UserError):
+    """A batch does not fit the device."""
+
+
+@contextmanager
+def full_memory_as_sentence(what: str, remedy: str) -> Iterator[None]:
+    """Where the device's memory is full, say so of `what` ("a batch does"), with a `remedy` if there is one."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        tried = f": try {remedy}" if remedy else ""
+        raise OutOfDeviceMemoryError(f"{what} not fit the device's memory{tried}") from None
 
 
 def require_compiler(device: torch.device, *, otherwise: str = "false") -> None:

@@ -28,13 +28,13 @@ class FlopCount(TorchDispatchMode):
         # Without gradients MultiheadAttention is one operator that has no formula: its projections would be lost.
         self._fastpath.append(torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)
-        super().__enter__()  # type: ignore[no-untyped-call]
+        super().__enter__()  # type: ignore[no-untyped-call]  # as above
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]  # as above
         torch.backends.mha.set_fastpath_enabled(self._fastpath.pop())
 
     def __torch_dispatch__(

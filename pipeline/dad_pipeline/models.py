@@ -5,15 +5,15 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
 from dad_datasets.errors import UserError
-from dad_datasets.torch_devices import choose_device, exact_float32
+from dad_datasets.torch_devices import choose_device, exact_float32, full_memory_as_sentence
 from dad_pipeline.checkpoint_file import weights_sha256
 from dad_pipeline.quantizer import Quantizer
 from dad_pipeline.quantizer_checkpoint import load_quantizer
@@ -90,27 +90,15 @@ def configure_torch(compute: ComputeSettings) -> None:
         torch.backends.cudnn.benchmark = False
 
 
-class OutOfDeviceMemoryError(UserError):
-    """The batch does not fit the device: the run stops with a size that may."""
-
-
-@contextmanager
 def told_of_memory(
     batch_size: int | Literal["auto"], *, option: str | None = "--set compute.batch_size="
-) -> Iterator[None]:
-    """Turns the device's running out of memory into a sentence with a way out: `option` and a smaller batch.
-
-    None: the batch size is given, and there is no way out.
-    """
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        if batch_size == "auto" or batch_size == 1:
-            raise OutOfDeviceMemoryError("the models do not fit the device's memory") from None
-        remedy = "" if option is None else f": try {option}{batch_size // 2}"
-        raise OutOfDeviceMemoryError(
-            f"a batch of {batch_size} views does not fit the device's memory{remedy}"
-        ) from None
+) -> AbstractContextManager[None]:
+    """A context in which full memory is a sentence with a way out: `option` and a smaller batch, if any."""
+    if batch_size == "auto" or batch_size == 1:
+        return full_memory_as_sentence("the models do", "")
+    return full_memory_as_sentence(
+        f"a batch of {batch_size} views does", f"{option}{batch_size // 2}" if option else ""
+    )
 
 
 def release_device_memory() -> None:

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from dad_datasets.errors import UserError
-from dad_trainer.augment import Augmentation, AugmentSettings
+from dad_trainer.augment import Augmentation, AugmentSettings, Mixing
 from dad_trainer.reading import Pairs, open_pairs
+from dad_trainer.teacher_targets import TeacherTargets
 from dad_trainer.training.batch import Batch, Collate
 from dad_trainer.training.items import Items
 from dad_trainer.training.loading import BatchPlan, EpochBatches, epoch_loader
@@ -118,3 +119,35 @@ def test_sets_that_do_not_fit_are_not_mixed(make_set: Callable[[str], Path], pai
     with pytest.raises(UserError, match="stores the 2 largest logits of each view"):
         require_alike([pairs, top_k], logits=True)
     require_alike([pairs, top_k], logits=False)
+
+
+def test_a_whole_batch_is_pinned_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a loader worker sent holds a file descriptor for each tensor until it is copied."""
+    pinned: list[int] = []
+
+    def pin(self: torch.Tensor) -> torch.Tensor:
+        pinned.append(id(self))
+        return self.clone()
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    targets = TeacherTargets(
+        probabilities=torch.full((2, 2), 0.4), ids=torch.zeros(2, 2, dtype=torch.int64), rest=torch.full((2,), 0.2)
+    )
+    mixing = Mixing(
+        partner=torch.tensor([1, 0]),
+        lam=torch.ones(2),
+        boxes=torch.zeros(2, 4, dtype=torch.int64),
+        cut=torch.zeros(2, dtype=torch.bool),
+    )
+    batch = Batch(
+        images=torch.zeros(2, 3, 4, 4, dtype=torch.uint8),
+        labels=torch.tensor([0, 1]),
+        attacked=torch.tensor([True, True]),
+        teacher=(targets,),
+        mixing=mixing,
+    )
+    parts = [*vars(targets).values(), *vars(mixing).values(), batch.images, batch.labels, batch.attacked]
+    copy = batch.pin_memory()
+    assert sorted(pinned) == sorted(map(id, parts))
+    assert copy.teacher[0].rest is not None
+    assert torch.equal(copy.teacher[0].rest, torch.full((2,), 0.2))

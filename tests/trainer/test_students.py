@@ -156,6 +156,7 @@ def test_rates_and_options_reach_the_constructor() -> None:
         ({"options": {"norm": "layer"}}, "norm = 'layer': expected batch or group"),
         ({"options": {"num_classes": 2}}, "num_classes is set by other fields"),
         ({"drop_path_rate": 0.1}, "cannot be built with .*drop_path_rate"),
+        ({"architecture": "resnet10t", "options": {"act_layer": "foo"}}, "cannot be built with .*: KeyError: 'foo'"),
     ],
 )
 def test_mistakes_in_the_settings(settings: dict[str, Any], complaint: str) -> None:

@@ -18,10 +18,8 @@ from tiny_training import RawRecipe, checkpoint, flat_tensors, train, training_r
 
 from dad_datasets.errors import UserError
 from dad_datasets.settings import build_settings
-from dad_trainer.augment import Mixing
 from dad_trainer.evaluation.inference import input_size
 from dad_trainer.students import load_student
-from dad_trainer.teacher_targets import TeacherTargets
 from dad_trainer.training.batch import Batch
 from dad_trainer.training.checkpoints import Checkpoints
 from dad_trainer.training.ingredients import gather
@@ -314,6 +312,13 @@ def test_all_that_has_a_state_goes_on_to_the_same_bits(
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
+def test_what_an_optimiser_makes_at_once_is_where_the_student_is(raw: RawRecipe) -> None:
+    recipe = build_settings(TrainingRecipe, {**raw, "optimiser": {"name": "adagrad", "lr": 0.1}}, origin="recipe")
+    elsewhere = Processes(rank=0, count=1, device=torch.device("meta"))
+    optimiser = gather(recipe, elsewhere).optimiser
+    assert {state["sum"].device.type for state in optimiser.state.values()} == {"meta"}
+
+
 def test_no_whole_checkpoint_is_said_and_nothing_is_lost(raw: RawRecipe, tmp_path: Path) -> None:
     train(raw, tmp_path)
     for name in ("last.pt", "previous.pt"):
@@ -341,45 +346,6 @@ def test_a_missing_compiler_is_told_before_anything_is_written(
     with pytest.raises(UserError, match=r"torch\.compile does not work on this machine .* without them: false"):
         train(raw, tmp_path / "run", "compute.compile=true")
     assert not (tmp_path / "run").exists()
-
-
-def test_a_whole_batch_is_pinned_for_a_gpu(raw: RawRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a loader worker sent holds a file descriptor for each tensor until it is copied."""
-    pinned: list[int] = []
-
-    def pin(self: torch.Tensor) -> torch.Tensor:
-        pinned.append(id(self))
-        return self.clone()
-
-    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
-    targets = TeacherTargets(
-        probabilities=torch.full((2, 2), 0.4), ids=torch.zeros(2, 2, dtype=torch.int64), rest=torch.full((2,), 0.2)
-    )
-    mixing = Mixing(
-        partner=torch.tensor([1, 0]),
-        lam=torch.ones(2),
-        boxes=torch.zeros(2, 4, dtype=torch.int64),
-        cut=torch.zeros(2, dtype=torch.bool),
-    )
-    batch = Batch(
-        images=torch.zeros(2, 3, 4, 4, dtype=torch.uint8),
-        labels=torch.tensor([0, 1]),
-        attacked=torch.tensor([True, True]),
-        teacher=(targets,),
-        mixing=mixing,
-    )
-    parts = [*vars(targets).values(), *vars(mixing).values(), batch.images, batch.labels, batch.attacked]
-    copy = batch.pin_memory()
-    assert sorted(pinned) == sorted(map(id, parts))
-    assert copy.teacher[0].rest is not None
-    assert torch.equal(copy.teacher[0].rest, torch.full((2,), 0.2))
-
-
-def test_what_an_optimiser_makes_at_once_is_where_the_student_is(raw: RawRecipe) -> None:
-    recipe = build_settings(TrainingRecipe, {**raw, "optimiser": {"name": "adagrad", "lr": 0.1}}, origin="recipe")
-    elsewhere = Processes(rank=0, count=1, device=torch.device("meta"))
-    optimiser = gather(recipe, elsewhere).optimiser
-    assert {state["sum"].device.type for state in optimiser.state.values()} == {"meta"}
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ class _Redirects(HTTPRedirectHandler):
         stated = headers.get("X-Linked-ETag", "").strip('"')
         if re.fullmatch("[0-9a-f]{64}", stated):
             self.sha256 = stated
-        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]  # its stub wants another Message
 
 
 def _goes_on(response: http.client.HTTPResponse, start: int, validator: str | None) -> bool:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
-
 from dad_datasets.benchmarks import BenchmarkSettings
-from dad_datasets.errors import UserError
-from dad_datasets.torch_devices import choose_device, exact_float32
+from dad_datasets.torch_devices import choose_device, exact_float32, full_memory_as_sentence
 from dad_trainer.evaluation.assignment import assign
 from dad_trainer.evaluation.inference import Inference
 from dad_trainer.evaluation.ledger import Ledger
@@ -53,14 +50,10 @@ def evaluate_students(
     finder = RowFinder(students, run, inference, ledger, report)
     for assignment in assignments:
         finder.look_up(assignment)
-    try:
+    smaller = f"--set run.batch_size={max(1, run.batch_size // 2)}"
+    with full_memory_as_sentence(f"{run.batch_size} images at once do", smaller):
         for assignment in assignments:
             finder.run(assignment)
-    except torch.OutOfMemoryError:
-        raise UserError(
-            f"{run.batch_size} images at once do not fit the device's memory: "
-            f"try --set run.batch_size={max(1, run.batch_size // 2)}"
-        ) from None
     return {
         name: [
             finder.rows[name, assignment.settings.name, condition]

@@ -101,5 +101,6 @@ def _create(settings: StudentSettings, num_classes: int, *, seed: int, fixed_siz
         torch.manual_seed(seed)
         try:
             return timm.create_model(settings.architecture, pretrained=False, **arguments)
-        except (TypeError, ValueError, AssertionError) as error:
-            raise UserError(f"student: {settings.architecture} cannot be built with {arguments}: {error}") from None
+        except Exception as error:  # noqa: BLE001  # whatever a network of timm makes of arguments that are not its own
+            reason = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else error
+            raise UserError(f"student: {settings.architecture} cannot be built with {arguments}: {reason}") from None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -13,11 +12,10 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dad_datasets.errors import UserError
 from dad_datasets.folder import LocalFolder, require_writable
 from dad_datasets.lease import only_writer
 from dad_datasets.progress_line import ProgressLine
-from dad_datasets.torch_devices import exact_float32
+from dad_datasets.torch_devices import exact_float32, full_memory_as_sentence
 from dad_trainer.augment import Augmentation
 from dad_trainer.training.batch import Collate
 from dad_trainer.training.checkpoints import Checkpoints
@@ -147,16 +145,11 @@ def _train(
     return True
 
 
-@contextmanager
-def _told_of_memory(recipe: TrainingRecipe, processes: Processes) -> Iterator[None]:
-    """Turns the device's running out of memory into a sentence with a way out."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise UserError(
-            f"{recipe.images_per_pass(processes.count)} images at once do not fit the device's memory: "
-            f"try --set compute.accumulate={2 * recipe.compute.accumulate}, or a smaller batch_size"
-        ) from None
+def _told_of_memory(recipe: TrainingRecipe, processes: Processes) -> AbstractContextManager[None]:
+    return full_memory_as_sentence(
+        f"{recipe.images_per_pass(processes.count)} images at once do",
+        f"--set compute.accumulate={2 * recipe.compute.accumulate}, or a smaller batch_size",
+    )
 
 
 def _wrapped(network: nn.Module, recipe: TrainingRecipe, processes: Processes) -> nn.Module:
