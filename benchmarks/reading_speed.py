@@ -40,6 +40,8 @@ ROUNDS = 9
 UNITS = 8
 VIEWS_PER_UNIT = {32: 500, 224: 100}
 EPOCHS = 5
+BATCH = 64
+"""Records that a loader asks for at once."""
 
 
 def readers_of(path: Path) -> tuple[dict[str, Callable[[], None]], int]:
@@ -51,6 +53,7 @@ def readers_of(path: Path) -> tuple[dict[str, Callable[[], None]], int]:
     files, pairs = ShardFiles(path), open_pairs(path, clean_images=False)
     logits = TeacherRows(files, form, temperature=None)
     order = reading_order(len(records))
+    batches = [order[first : first + BATCH] for first in range(0, len(order), BATCH)]
     tars = [str(tar) for tar in sorted(path.glob("shards/*.tar"))]
 
     def image_file(record: int) -> bytes:
@@ -60,16 +63,16 @@ def readers_of(path: Path) -> tuple[dict[str, Callable[[], None]], int]:
     in_memory = [image_file(record) for record in range(len(records))]
 
     def random_access() -> None:
-        for record in order:
-            image_file(record), int(records.labels[record]), logits.read(records, record)
+        for together in batches:
+            [image_file(record) for record in together], records.labels[together], logits.read(records, together)
 
     def sequence() -> None:
         for _ in webdataset.WebDataset(tars, shardshuffle=False):
             pass
 
     def decoded() -> None:
-        for record in order:
-            pairs.read(record, clean=False)
+        for together in batches:
+            pairs.read_many(together, clean=False)
 
     def codec() -> None:
         for record in order:
@@ -124,8 +127,9 @@ def read_epochs(path: Path) -> list[int]:
     pairs = open_pairs(path, clean_images=False)
     private = []
     for _ in range(EPOCHS):
-        for record in reading_order(len(pairs)):
-            pairs.read(record, clean=False)
+        order = reading_order(len(pairs))
+        for first in range(0, len(order), BATCH):
+            pairs.read_many(order[first : first + BATCH], clean=False)
         lines = Path("/proc/self/status").read_text().splitlines()
         private.append(int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) * 1024)
     return [private[0], private[-1]]

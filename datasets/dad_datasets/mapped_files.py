@@ -28,7 +28,7 @@ class MappedFiles:
 
     def read(self, path: str, offset: int, length: int) -> bytes:
         """The bytes from `offset`, fewer than `length` where the file ends. OSError where it cannot be opened."""
-        return bytes(_mapped_file(self._owner, path)[offset : offset + length])
+        return _mapped_file(self._owner, path)[offset : offset + length]
 
 
 # A map that falls out is closed once nobody reads it: other threads may, so it is never closed by hand.

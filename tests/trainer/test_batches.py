@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ from dad_trainer.augment import Augmentation, AugmentSettings, Mixing
 from dad_trainer.reading import Pairs, open_pairs
 from dad_trainer.teacher_targets import TeacherTargets
 from dad_trainer.training.batch import Batch, Collate
-from dad_trainer.training.items import Items
+from dad_trainer.training.items import Item, Items
 from dad_trainer.training.loading import BatchPlan, EpochBatches, epoch_loader
 from dad_trainer.training.sets import require_alike
 from dad_trainer.training.streams import ImagesName, Stream, streams_of
@@ -94,6 +96,39 @@ def test_a_batch_holds_what_the_records_hold(pairs: Pairs) -> None:
             logits = cast(torch.Tensor, sample["teacher"])[part].double()
             expected = torch.exp(logits / 4) / torch.exp(logits / 4).sum()
             torch.testing.assert_close(batch.teacher[part].probabilities[row].double(), expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("images", ["pairs", "unpaired"])
+def test_samples_read_together_are_those_read_one_by_one(
+    pairs: Pairs, images: ImagesName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = streams(pairs, images)
+    items = Items(shown, Augmentation(AUGMENT, 0), teacher=True)
+    places = next(iter(EpochBatches(BatchPlan(samples=16), shown, seed=0, epoch=0, first=0)))
+    assert {number for _, number, _, _ in places} == set(range(len(shown)))
+    alone = [items[place] for place in places]
+    for together in (64, 5):
+        monkeypatch.setattr("dad_trainer.training.items.READ_TOGETHER", together)
+        for one, other in zip(items.__getitems__(places), alone, strict=True):
+            assert isinstance(one, Item)
+            assert isinstance(other, Item)
+            assert (one.key, one.label, one.attacked) == (other.key, other.label, other.attacked)
+            assert torch.equal(one.images, other.images)
+            for row, expected in zip(one.teacher, other.teacher, strict=True):
+                np.testing.assert_array_equal(row.values, expected.values)
+
+
+def test_a_batch_that_cannot_be_read_is_its_error(make_set: Callable[[str], Path], tmp_path: Path) -> None:
+    copied = shutil.copytree(make_set("full"), tmp_path / "set")
+    damaged = open_pairs(copied)
+    (copied / "shards" / "tiny-00001.tar").unlink()
+    shown = streams(damaged, "pairs")
+    items = Items(shown, Augmentation(AUGMENT, 0), teacher=True)
+    places = EpochBatches(BatchPlan(samples=24), shown, seed=0, epoch=0, first=0)
+    collate = Collate(augment=AUGMENT, seed=0, temperature=4.0)
+    (batch,) = epoch_loader(items, places, collate, workers=1, device=torch.device("cpu"))
+    assert isinstance(batch, UserError)
+    assert "tiny-00001.tar: the shard is missing" in str(batch)
 
 
 def test_unpaired_images_are_samples_of_their_own(pairs: Pairs) -> None:

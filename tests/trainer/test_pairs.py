@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,6 +86,33 @@ def test_only_what_is_asked_for_is_read(make_set: MakeSet) -> None:
     adversarial = pairs.read(place, clean=False, teacher=False)
     assert adversarial.adversarial is not None
     assert (adversarial.clean, adversarial.teacher_clean, adversarial.teacher_adversarial) == (None, None, None)
+
+
+@pytest.mark.parametrize("store", ["full", "clean", "top_k"])
+def test_records_read_together_are_those_read_one_by_one(make_set: MakeSet, store: str) -> None:
+    pairs = open_pairs(make_set(store), temperature=4)
+    order = [70, 3, 41, 3, -1, *range(0, 72, 5)]
+    assert {bool(pairs.attacked[place]) for place in order} == {True, False}
+    assert len({int(pairs.shards[place]) for place in order}) == 3
+    for parts in ({}, {"clean": False}, {"adversarial": False}, {"teacher": False}):
+        together = pairs.read_many(order, **parts)
+        for place, pair in zip(order, together, strict=True):
+            assert_equal_parts(asdict(pair), asdict(pairs.read(place, **parts)))
+    assert pairs.read_many([]) == []
+    with pytest.raises(IndexError):
+        pairs.read_many([0, 72])
+
+
+def assert_equal_parts(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one.keys() == other.keys()
+    for name, part in one.items():
+        if isinstance(part, dict):
+            assert_equal_parts(part, other[name])
+        elif isinstance(part, np.ndarray):
+            assert part.dtype == other[name].dtype
+            np.testing.assert_array_equal(part, other[name])
+        else:
+            assert part == other[name], name
 
 
 def test_top_k_rows_come_with_the_rest_of_one_temperature(make_set: MakeSet) -> None:

@@ -18,6 +18,7 @@ from pairs_by_hand import (
     change_manifest,
     npy,
     rows_of,
+    stored_in,
 )
 from PIL import Image
 
@@ -143,17 +144,21 @@ def test_arrays_of_another_shape_are_refused_and_other_headers_read(copied: Path
     tar = copied / "shards/tiny-00000.tar"
     content = tar.read_bytes()
     start, length = row["teacher_offset"], row["teacher_length"]
-    rows = npy(content[start : start + length])
+    stored = {key: npy(members["teacher.npy"]) for key, members in stored_in(copied).items()}
     padded = (
         b"\x93NUMPY\x01\x00\x76\x00" + b"{'shape': (2, 3), 'fortran_order': False, 'descr': '<f2'}".ljust(117) + b"\n"
     )
-    tar.write_bytes(content[:start] + padded + rows.tobytes() + content[start + length :])
+    tar.write_bytes(content[:start] + padded + stored[key].tobytes() + content[start + length :])
     assert tar.stat().st_size == len(content)
-    np.testing.assert_array_equal(open_pairs(copied)[0]["teacher"], rows)
+    for pair in open_pairs(copied).read_many(np.flatnonzero(pairs.attacked)[:3].tolist()):
+        assert pair.teacher_clean is not None
+        assert pair.teacher_adversarial is not None
+        read = [pair.teacher_clean.values, pair.teacher_adversarial.values]
+        np.testing.assert_array_equal(read, stored[pair.key])
     other = padded.replace(b"(2, 3)", b"(3, 2)")
-    tar.write_bytes(content[:start] + other + rows.tobytes() + content[start + length :])
-    with pytest.raises(UserError, match=r"not the array that was written: float16 \(3, 2\) instead"):
-        open_pairs(copied).read(0)
+    tar.write_bytes(content[:start] + other + stored[key].tobytes() + content[start + length :])
+    with pytest.raises(UserError, match=rf"{key} is not the array that was written: float16 \(3, 2\) instead"):
+        open_pairs(copied).read_many([2, 1, 0])
 
 
 def test_a_shard_that_vanishes_later_is_named(copied: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,9 +72,23 @@ class RecordTable:
     def __len__(self) -> int:
         return len(self.shards)
 
+    def unit(self, record: int) -> str:
+        return self.units[self.shards[record]]
+
+    def places(self, member: str, indexes: Sequence[int]) -> list[tuple[str, int, int]]:
+        """Unit, offset and length of `member`, which all of these records have in their tars."""
+        if not indexes:
+            return []  # also where no record has it
+        shards, spans = self.shards[indexes].tolist(), self.spans[member][indexes].tolist()
+        return [(self.units[shard], offset, length) for shard, (offset, length) in zip(shards, spans, strict=True)]
+
     def source_key(self, record: int) -> str:
         key: str = self.source_keys[int(self.samples[record])].as_py()
         return key
+
+    def source_keys_of(self, indexes: Sequence[int]) -> list[str]:
+        keys: list[str] = self.source_keys.take(pa.array(self.samples[indexes])).to_pylist()
+        return keys
 
     def key(self, record: int) -> str:
         return view_key(self.source_key(record), int(self.views[record]))

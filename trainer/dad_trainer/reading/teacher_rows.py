@@ -1,7 +1,9 @@
-"""The teacher's logits of a record, from its tar or from memory."""
+"""The teacher's logits of records, from their tars or from memory."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -40,46 +42,54 @@ class TeacherRows:
     def top_k(self) -> int | None:
         return self._form.top_k
 
-    def read(self, records: RecordTable, record: int) -> tuple[TeacherRow, TeacherRow | None]:
-        """Of the clean view and of the stored adversarial pixels; None where the view was not attacked."""
-        parts = {name: self._part(records, record, name) for name in self._widths}
-        clean = self._row(parts, 0)
-        return clean, self._row(parts, 1) if records.attacked[record] else None
+    def read(self, records: RecordTable, indexes: Sequence[int]) -> list[tuple[TeacherRow, TeacherRow | None]]:
+        """Of each record's clean view and of its stored adversarial pixels; None where the view was not attacked."""
+        parts = {name: self._parts(records, indexes, name) for name in self._widths}
+        attacked = records.attacked[indexes].tolist()
+        adversarial = iter(self._rows({name: list(compress(each, attacked)) for name, each in parts.items()}, 1))
+        return [
+            (clean, next(adversarial) if is_attacked else None)
+            for clean, is_attacked in zip(self._rows(parts, 0), attacked, strict=True)
+        ]
 
-    def _row(self, parts: dict[str, npt.NDArray[Any]], row: int) -> TeacherRow:
+    def _rows(self, parts: dict[str, list[npt.NDArray[Any]]], row: int) -> list[TeacherRow]:
+        values = [each[row] for each in parts["teacher"]]
         if self._form.top_k is None:
-            return TeacherRow(values=parts["teacher"][row])
+            return [TeacherRow(values=each) for each in values]
         if self._rest_column is None:
             stored = ", ".join(f"{value:g}" for value in self._form.temperatures)
             raise UserError(
                 f"temperature: must be given, one of {stored}, since these shards keep the {self._form.top_k} largest "
                 "logits alone"
             )
-        rest = parts["teacher_rest"][row, self._rest_column]
-        return TeacherRow(values=parts["teacher"][row], ids=parts["teacher_ids"][row], log_rest=float(rest))
+        ids = [each[row] for each in parts["teacher_ids"]]
+        rests = [float(each[row, self._rest_column]) for each in parts["teacher_rest"]]
+        return [TeacherRow(values=v, ids=i, log_rest=rest) for v, i, rest in zip(values, ids, rests, strict=True)]
 
-    def _part(self, records: RecordTable, record: int, name: str) -> npt.NDArray[Any]:
-        """[2, width], or [1, width] of a view that was not attacked."""
-        place = int(records.inline_places[record])
-        if place != ABSENT:
-            inline: npt.NDArray[Any] = records.inline[name][place : place + 1]
-            return inline
-        unit = records.units[records.shards[record]]
-        offset, length = records.spans[name][record].tolist()
-        content = self._files.read(unit, offset, length)
+    def _parts(self, records: RecordTable, indexes: Sequence[int], name: str) -> list[npt.NDArray[Any]]:
+        """[2, width] of each record, or [1, width] of a view that was not attacked."""
+        places = records.inline_places[indexes].tolist()
+        in_tars = [index for index, place in zip(indexes, places, strict=True) if place == ABSENT]
+        stored = iter(self._stored(records, in_tars, name))
+        return [next(stored) if place == ABSENT else records.inline[name][place : place + 1] for place in places]
+
+    def _stored(self, records: RecordTable, indexes: Sequence[int], name: str) -> list[npt.NDArray[Any]]:
+        """[2, width] of each record, all of which have them in their tars."""
+        dtype, width = _DTYPES[name], self._widths[name]
+        contents = [self._files.read(*place) for place in records.places(name, indexes)]
+        numbers = [content.removeprefix(self._headers[name]) for content in contents]
+        if {len(each) for each in numbers} == {2 * width * dtype.itemsize}:
+            return list(np.frombuffer(b"".join(numbers), dtype).reshape(-1, 2, width))
+        return [self._parsed(content, records, index, name) for content, index in zip(contents, indexes, strict=True)]
+
+    def _parsed(self, content: bytes, records: RecordTable, index: int, name: str) -> npt.NDArray[Any]:
         try:
-            return self._parse(content, name)
+            array = read_npy(content)
+            if (array.dtype, array.shape) != (expected := (_DTYPES[name], (2, self._widths[name]))):
+                raise ValueError(f"{array.dtype} {array.shape} instead of {expected[0]} {expected[1]}")
         except (ValueError, EOFError) as error:
-            where = f"{shard_name(unit)}: the {name} of {records.key(record)}"
+            where = f"{shard_name(records.unit(index))}: the {name} of {records.key(index)}"
             raise UserError(f"{where} is not the array that was written: {error}") from None
-
-    def _parse(self, content: bytes, name: str) -> npt.NDArray[Any]:
-        dtype, width, header = _DTYPES[name], self._widths[name], self._headers[name]
-        if content.startswith(header):
-            return np.frombuffer(content, dtype, offset=len(header)).reshape(2, width)
-        array = read_npy(content)
-        if array.shape != (2, width) or array.dtype != dtype:
-            raise ValueError(f"{array.dtype} {array.shape} instead of {dtype} {(2, width)}")
         return array
 
 

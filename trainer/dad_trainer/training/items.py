@@ -14,8 +14,11 @@ from torch.utils.data import Dataset
 from dad_datasets.errors import UserError
 from dad_datasets.views import Canvas
 from dad_trainer.augment import Augmentation
-from dad_trainer.reading import TeacherRow
+from dad_trainer.reading import Pair, TeacherRow
 from dad_trainer.training.streams import Stream
+
+READ_TOGETHER = 64
+"""Records of a batch that are read at once: more are no faster, and their canvases are in memory until augmented."""
 
 ItemPlace = tuple[int, int, int, int]
 """(epoch, stream, record within the stream, repeat within the epoch): names a sample and all its draws."""
@@ -50,24 +53,40 @@ class Items(Dataset["Item | UserError"]):
         self._teacher = teacher
 
     def __getitem__(self, place: ItemPlace) -> Item | UserError:
-        try:
-            return self._item(place)
-        except UserError as error:
-            return error
+        return self.__getitems__([place])[0]
 
-    def _item(self, place: ItemPlace) -> Item:
-        epoch, number, position, repeat = place
-        stream = self._streams[number]
-        pair = stream.pairs.read(
-            int(stream.records[position]),
-            clean=stream.part != "adversarial",
-            adversarial=stream.part != "clean",
-            teacher=self._teacher,
-        )
+    def __getitems__(self, places: Sequence[ItemPlace]) -> list[Item | UserError]:
+        """Those of a batch, which torch's DataLoader asks for at once; where one cannot be read, its error alone."""
+        items: list[Item | UserError] = []
+        try:
+            for first in range(0, len(places), READ_TOGETHER):
+                together = places[first : first + READ_TOGETHER]
+                pairs = self._read(together)
+                items += [self._item(place, pair) for place, pair in zip(together, pairs, strict=True)]
+        except UserError as error:
+            return [error]
+        return items
+
+    def _read(self, places: Sequence[ItemPlace]) -> list[Pair]:
+        read: dict[ItemPlace, Pair] = {}
+        for number, stream in enumerate(self._streams):
+            of_stream = [place for place in places if place[1] == number]
+            pairs = stream.pairs.read_many(
+                stream.records[[position for _, _, position, _ in of_stream]].tolist(),
+                clean=stream.part != "adversarial",
+                adversarial=stream.part != "clean",
+                teacher=self._teacher,
+            )
+            read |= zip(of_stream, pairs, strict=True)
+        return [read[place] for place in places]
+
+    def _item(self, place: ItemPlace, pair: Pair) -> Item:
+        epoch, number, _, repeat = place
+        part = self._streams[number].part
         canvases = [canvas for canvas in (pair.clean, pair.adversarial) if canvas is not None]
         rows = [row for row in (pair.teacher_clean, pair.teacher_adversarial) if row is not None]
-        if stream.part != "pair":
-            rows = rows[-1:] if stream.part == "adversarial" else rows[:1]
+        if part != "pair":
+            rows = rows[-1:] if part == "adversarial" else rows[:1]
         elif len(canvases) == 1:
             canvases, rows = canvases * 2, rows * 2
         name = f"{number}/{pair.source_key}" + (f" again {repeat}" if repeat else "")
