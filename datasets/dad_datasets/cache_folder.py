@@ -57,7 +57,8 @@ class CacheFolder:
         if size > self.limit_bytes:
             raise UserError(
                 f"{origin}: has {size:,} bytes, more than the cache may hold ({self.limit_bytes:,}): "
-                "raise cache_bytes or copy the dataset to a local disk"
+                "raise compute.cache_gb of the training recipe (cache_bytes of open_pairs), or copy the dataset to a "
+                "local disk"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         while True:
