@@ -47,6 +47,7 @@ NOT_RUN = {
     "kubectl": "wants a cluster",
     "hf": "uploads",
     "mkdir": "makes folders for volumes",
+    "mv": "names a file",
 }
 """Other programs than `dad`, in the guides that are not run."""
 

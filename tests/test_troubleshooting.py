@@ -55,6 +55,11 @@ def no_images(patch: Patch) -> tuple[str, ...]:
     return generate("source.path=downloads")(patch)
 
 
+def name_too_long(patch: Patch) -> tuple[str, ...]:
+    Path("photos/class0/0.png").rename(f"photos/class0/{'a photograph of a cat ' * 3}.png")
+    return GENERATE
+
+
 def checkpoint_that_runs_code(patch: Patch) -> tuple[str, ...]:
     torch.save({"state_dict": {"weight": torch.zeros(1)}, "hook": print}, "teacher.pt")
     return generate("teacher={kind: timm, architecture: test_resnet, checkpoint: teacher.pt}")(patch)
@@ -191,6 +196,7 @@ TROUBLES: dict[str, Trouble] = {
     "recipe recipe.yaml: cannot be read": lambda patch: ("generate", "recipe.yaml", "--out", "new"),
     "source downloads": no_images,
     "source /home/me/phots": generate("source.path=phots"),
+    "the key": name_too_long,
     "teacher accuracy": generate("check.allow_near_chance=false"),
     "class_names": generate("class_names=[cat, dog]"),
     "architecture = 'resnet-50'": generate("teacher={kind: timm, architecture: resnet-50, checkpoint: teacher.pt}"),
