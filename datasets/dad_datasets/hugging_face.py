@@ -89,7 +89,7 @@ def size_category(num_records: int) -> str:
 
 def _label(manifest: Manifest) -> str | Feature:
     names = manifest.class_names
-    # The library takes names only where no two are equal; ImageNet's have two cranes.
+    # The library takes names only where no two are equal; open_clip's for ImageNet have two missiles.
     if names is None or len(set(names)) < len(names) or len(names) > MOST_CLASS_NAMES:
         return "int64"
     return {"class_label": {"names": {str(label): name for label, name in enumerate(names)}}}
