@@ -54,6 +54,20 @@ def test_the_presets_that_the_design_fixes() -> None:
         assert (built.steps, built.random_start, built.center) == (0, 0.0, center)
 
 
+def test_the_preset_of_our_own() -> None:
+    assert settings(preset="strong").model_dump() == {
+        **settings().model_dump(),
+        "preset": "strong",
+        "norm": "linf",
+        "epsilon": 8 / 255,
+        "step_size": 2 / 255,
+        "steps": 5,
+        "random_start": 1.0,
+        "reencode": "final",
+        "gradient": "straight_through",
+    }
+
+
 def test_given_fields_win_over_the_preset() -> None:
     built = settings(preset="strong", epsilon=0.5, steps=2, norm="l2", step_size=0.2)
     assert (built.norm, built.epsilon, built.step_size, built.steps) == ("l2", 0.5, 0.2, 2)
