@@ -39,6 +39,21 @@ def break_off(folder: Folder, name: str, error: type[BaseException]) -> None:
         raise error
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_the_next_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, bool]] = []
+    final = tmp_path / "shards" / "a.tar"
+
+    def note(descriptor: int) -> None:
+        opened = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        synced.append((opened.read_text() if opened.is_file() else opened.name, final.exists()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    publish(open_folder(tmp_path), "shards/a.tar", b"whole")
+    assert synced == [("whole", False), ("shards", True)]
+
+
 def test_what_is_published_is_there(folder: Folder) -> None:
     assert folder.names("shards") == []
     assert not folder.exists("shards/b.tar")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,17 @@ from tiny_run import RawRecipe, run_recipe
 from torch import Tensor, nn
 
 from dad_datasets.errors import UserError
-from dad_datasets.sources import open_source
+from dad_datasets.sources import WorkUnit, open_source
 from dad_datasets.torch_devices import choose_device
 from dad_pipeline.adversarial_views import attack_pixels
 from dad_pipeline.batch_size import LARGEST, ON_CPU, ROOM, find_batch_size, largest_fitting
 from dad_pipeline.fingerprint import settle
-from dad_pipeline.models import Models, load_models
+from dad_pipeline.models import Models, configure_torch, load_models
 from dad_pipeline.recipe import ComputeSettings, Recipe
+from dad_pipeline.runners.inline_runner import InlineRunner
+from dad_pipeline.runners.runner import Event
 from dad_pipeline.teacher_trial import try_teacher
+from dad_pipeline.worker import WorkerSettings
 
 
 @given(st.integers(1, 3 * LARGEST))
@@ -135,3 +139,52 @@ def test_so_does_each_in_the_look_at_the_teacher(recipe: RawRecipe) -> None:
     seen = _dtypes_seen(models)
     assert try_teacher(models, settings, source, list(source.plan(settings.samples_per_shard))) is not None
     assert seen == {"teacher": {torch.bfloat16}, "encoder": {torch.float32}, "decoder": {torch.float32}}
+
+
+class InterruptedAtOnce:
+    def run(self, units: Iterator[WorkUnit], settings: WorkerSettings) -> Generator[Event, None, None]:
+        yield from ()
+        raise KeyboardInterrupt
+
+
+def test_a_run_goes_on_with_the_threads_that_it_was_begun_with(
+    recipe: RawRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_threads: None
+) -> None:
+    recipe["compute"]["threads"] = "auto"
+    monkeypatch.setattr("dad_pipeline.fingerprint.num_cores", lambda: 2)
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(recipe, tmp_path, lambda _: InterruptedAtOnce())
+    monkeypatch.setattr("dad_pipeline.fingerprint.num_cores", lambda: 64)
+    used: set[int] = set()
+
+    def make_runner(models: Models) -> InlineRunner:
+        torch.set_num_threads(1)  # so that it is the worker who sets them
+        models.teacher.register_forward_hook(lambda *_: used.add(torch.get_num_threads()))
+        return InlineRunner(models)
+
+    assert run_recipe(recipe, tmp_path, make_runner)[0]
+    assert json.loads((tmp_path / "manifest.json").read_text())["recipe"]["compute"]["threads"] == 2
+    assert used == {2}
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_deterministic_runs_ask_torch_for_it_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, own_threads: None, deterministic: bool
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", asked.append)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    configure_torch(ComputeSettings(threads=1, deterministic=deterministic))
+    assert asked == [True] * deterministic
+    assert torch.backends.cudnn.benchmark is not deterministic
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if deterministic else None)
+
+
+@pytest.fixture
+def own_threads() -> Iterator[None]:
+    """The threads of this process are afterwards as many as before."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)

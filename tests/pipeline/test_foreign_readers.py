@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,25 @@ from dad_datasets.folder import open_folder
 from dad_datasets.index import read_index
 from dad_datasets.record import pixels_sha256
 
-VIEWS = 2 * NUM_IMAGES
+VIEWS = 2 * (NUM_IMAGES - 1)
+"""Two of each image, but for one that cannot be decoded and is in the index alone."""
 
 
 @pytest.fixture(scope="module")
 def dataset(images: Path, quantizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("readers") / "out"
-    run_recipe(tiny_recipe(images, quantizer_folder), out)
-    return out
+    root = tmp_path_factory.mktemp("readers")
+    own = shutil.copytree(images, root / "tiny")
+    (own / "class1/0.png").write_bytes(b"no image")
+    run_recipe(tiny_recipe(own, quantizer_folder) | {"max_failure_rate": 0.1}, root / "out")
+    return root / "out"
 
 
 @pytest.fixture(scope="module")
 def expected(dataset: Path) -> dict[str, dict[str, Any]]:
-    """The index rows by key."""
+    """The index rows of the records by key."""
     units = sorted(path.stem for path in (dataset / "index").glob("*.parquet"))
     rows = [row for unit in units for row in read_index(open_folder(dataset), unit).to_pylist()]
-    return {row["key"]: row for row in rows}
+    return {row["key"]: row for row in rows if row["status"] == "ok"}
 
 
 def sha256_of(image: Image.Image) -> bytes:
@@ -67,6 +71,7 @@ def test_hugging_face_datasets_load_the_folder(
 
 def test_timm(dataset: Path, expected: dict[str, dict[str, Any]]) -> None:
     loaded = create_dataset("wds/", root=str(dataset), split="train", is_training=False, batch_size=1)
+    assert len(loaded) == VIEWS
     pairs = [(sha256_of(image), label) for image, label in loaded]
     assert sorted(pairs) == sorted((row["image_sha256"], row["label"]) for row in expected.values())
 
@@ -87,7 +92,8 @@ def test_ray_data_leaves_the_image_as_bytes(dataset: Path, expected: dict[str, d
 
 
 def test_pyarrow_reads_the_indexes_as_one_table(dataset: Path, expected: dict[str, dict[str, Any]]) -> None:
-    table = pyarrow.dataset.dataset(dataset / "index", format="parquet").to_table(columns=["key", "label"])
+    indexes = pyarrow.dataset.dataset(dataset / "index", format="parquet")
+    table = indexes.to_table(columns=["key", "label"], filter=pyarrow.dataset.field("status") == "ok")
     assert dict(zip(*table.to_pydict().values(), strict=True)) == {key: row["label"] for key, row in expected.items()}
 
 

@@ -15,7 +15,7 @@ from tiny_run import RawRecipe, dataset_bytes, run_recipe, write_images
 
 from dad_datasets.errors import UserError
 from dad_datasets.folder import open_folder
-from dad_datasets.manifest import read_manifest
+from dad_datasets.manifest import flatten, read_manifest
 from dad_datasets.preparing import prepare_shards
 from dad_datasets.sources import SourceSettings, WorkUnit
 from dad_datasets.verification import problems
@@ -232,4 +232,19 @@ def test_the_manifest_names_everything_that_was_hashed(recipe: RawRecipe, tmp_pa
         "libraries",
     }
     assert fields["recipe"]["compute"]["threads"] == 1
-    assert "path" not in fields["recipe"]["source"]
+
+
+def test_every_field_of_a_recipe_is_hashed_but_places_and_what_changes_no_result(
+    recipe: RawRecipe, tmp_path: Path
+) -> None:
+    recipe["attack"]["model"] = recipe["teacher"] | {"seed": 1}
+    run_recipe(recipe, tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    whole, hashed = flatten(manifest["recipe"]), flatten(manifest["fingerprinted"]["recipe"])
+    assert hashed.pop("quantizer") == {}, "a section of places alone"
+    assert {name: value for name, value in whole.items() if name in hashed} == hashed
+    places = {f"{section}.checkpoint" for section in ("teacher", "attack.model", "quantizer")}
+    places |= {"source.path", "quantizer.config"}
+    free = {"max_failure_rate", "max_retries", "stall_timeout_s"}
+    left_out = {name for name in whole.keys() - hashed.keys() if name.split(".")[0] not in ("card", "check")}
+    assert left_out == places | free
