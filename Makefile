@@ -52,6 +52,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/table.py
 
 docs: $(READY)
+	$(BIN)/python docs/recipe_fields.py
 	$(BIN)/mkdocs build --strict
 
 check: $(READY)

@@ -27,8 +27,8 @@ class OptimiserSettings(Settings):
     weight_decay: float = Field(0.05, ge=0, description="Weight decay.")
     decay_1d: bool = Field(False, description="Whether biases and the scales of norms, all of one axis, decay too.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum, where the optimiser has one.")
-    betas: tuple[Beta, ...] | None = Field(None, description="Decay of Adam's averages; the optimiser's own if None.")
-    eps: float | None = Field(None, gt=0, description="Adam's term in the denominator; the optimiser's own if None.")
+    betas: tuple[Beta, ...] | None = Field(None, description="Decay of Adam's averages; the optimiser's own if null.")
+    eps: float | None = Field(None, gt=0, description="Adam's term in the denominator; the optimiser's own if null.")
     layer_decay: float | None = Field(
         None, gt=0, le=1, description="Factor on the learning rate for each layer away from the head."
     )

@@ -12,7 +12,7 @@ SourceKind = Literal["auto", "image_folder", "webdataset", "parquet", "prepared"
 
 
 class SourceSettings(Settings):
-    """The `source` section of a recipe."""
+    """Labelled clean images: class folders, tars, Parquet files, or what `dad prepare` made of them."""
 
     path: str = Field(
         min_length=1,

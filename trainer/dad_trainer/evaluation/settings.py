@@ -15,7 +15,7 @@ class RunSettings(Settings):
     batch_size: int = Field(250, ge=1, le=65536, description="Images in one forward pass.")
     precision: PrecisionName = Field("float32", description="bfloat16 runs the student in autocast.")
     device: DeviceName = Field("auto", description="auto: a GPU where there is one.")
-    threads: int | None = Field(None, ge=1, le=1024, description="torch threads; torch's choice if None.")
+    threads: int | None = Field(None, ge=1, le=1024, description="torch threads; torch's choice if null.")
     decode_threads: int = Field(4, ge=1, le=256, description="Threads that read and decode images.")
     chunk_mib: int = Field(
         1024,

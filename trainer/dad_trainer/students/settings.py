@@ -25,14 +25,14 @@ class StudentSettings(Settings):
         None,
         gt=0,
         le=8192,
-        description="Side in pixels of the network's input; its own, or the canvas's, if None.",
+        description="Side in pixels of the network's input; its own, or the canvas's, if null.",
     )
-    mean: Rgb | None = Field(None, description="Mean of each channel that is subtracted, in [0,1]; timm's if None.")
+    mean: Rgb | None = Field(None, description="Mean of each channel that is subtracted, in [0,1]; timm's if null.")
     std: tuple[Positive, Positive, Positive] | None = Field(
-        None, description="Standard deviation of each channel to divide by, in [0,1]; timm's if None."
+        None, description="Standard deviation of each channel to divide by, in [0,1]; timm's if null."
     )
-    drop_rate: float | None = Field(None, ge=0, lt=1, description="Dropout before the classifier; timm's if None.")
-    drop_path_rate: float | None = Field(None, ge=0, lt=1, description="Stochastic depth's rate; timm's if None.")
+    drop_rate: float | None = Field(None, ge=0, lt=1, description="Dropout before the classifier; timm's if null.")
+    drop_path_rate: float | None = Field(None, ge=0, lt=1, description="Stochastic depth's rate; timm's if null.")
     options: dict[str, Scalar] = Field(
         default_factory=dict, description="Further arguments of the model's constructor, such as norm: group."
     )

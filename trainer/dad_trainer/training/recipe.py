@@ -65,14 +65,14 @@ class ComputeSettings(Settings):
     channels_last: bool = Field(True, description="Memory layout of images and weights.")
     compile: bool = Field(False, description="torch.compile the student.")
     accumulate: int = Field(1, ge=1, description="Forward passes of a process that make up one optimiser step.")
-    threads: int | None = Field(None, ge=1, le=1024, description="torch threads of a process; torch's choice if None.")
+    threads: int | None = Field(None, ge=1, le=1024, description="torch threads of a process; torch's choice if null.")
     workers: int = Field(2, ge=0, le=1024, description="Processes that load data; 0: the training process itself.")
     cache: str | None = Field(None, description="Folder for shards fetched from remote sets.")
     cache_gb: float = Field(50.0, gt=0, le=1e6, description="Bound of that folder in 10^9 bytes.")
     block_shards: int | None = Field(
         None,
         ge=1,
-        description="Shuffle so many shards at a time; None: 16 with remote sets, all records with local ones.",
+        description="Shuffle so many shards at a time; null: 16 with remote sets, all records with local ones.",
     )
 
 
