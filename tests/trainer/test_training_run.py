@@ -327,13 +327,22 @@ def test_no_whole_checkpoint_is_said_and_nothing_is_lost(raw: RawRecipe, tmp_pat
         train(raw, tmp_path)
 
 
-def test_a_full_memory_names_a_way_out(raw: RawRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_memory_names_a_way_out_that_the_same_folder_takes(
+    raw: RawRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(BatchLoss, "__call__", full)
-    with pytest.raises(UserError, match=r"^6 images at once do not fit .*: try --set compute\.accumulate=4, or"):
-        train({**raw, "augment": {}, "batch_size": 12}, tmp_path, "compute.accumulate=2")
+    large = {**raw, "augment": {}, "batch_size": 24}
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchLoss, "__call__", full)
+        with pytest.raises(UserError, match=r"^12 images at once do not fit .*: try --set compute\.accumulate=4, or"):
+            train(large, tmp_path / "out", "compute.accumulate=2")
+    train(large, tmp_path / "out", "compute.accumulate=4")
+    train(large, tmp_path / "fresh", "compute.accumulate=4")
+    assert_same_run(tmp_path / "fresh", tmp_path / "out")
+    with pytest.raises(UserError, match=r"compute.accumulate: 4 there, 2 now"):
+        train(large, tmp_path / "out", "compute.accumulate=2")
 
 
 def test_a_missing_compiler_is_told_before_anything_is_written(

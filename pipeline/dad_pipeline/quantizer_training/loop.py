@@ -69,10 +69,12 @@ def _train(recipe: QuantizerRecipe, out: Path, device: torch.device, listener: L
 
     images, problems = load_images(source, size=recipe.network.resolution, max_images=recipe.max_images)
     training, validation = hold_back(images, recipe.validation_images, seed=recipe.seed)
+    num_images = len(images)
+    del images  # gigabytes, of which both halves are copies
     batches = Batches(
         training, batch_size=recipe.optimiser.batch_size, seed=recipe.seed, crop_padding=recipe.crop_padding
     )
-    listener.loaded(len(images), problems, state.step)
+    listener.loaded(num_images, problems, state.step)
     # What the device holds forwards and backwards it holds forwards, too.
     measured_at_once = min(MEASURED_AT_ONCE, recipe.optimiser.batch_size)
 

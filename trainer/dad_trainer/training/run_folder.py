@@ -59,8 +59,12 @@ class RunFolder:
             stream.write(text.getvalue().encode())
 
     def require_same(self, recipe: TrainingRecipe) -> None:
-        """UserError where the folder holds a run of another recipe, naming the fields."""
-        if not (self.path / ARGS).exists():
+        """UserError where the folder holds a run of another recipe, naming the fields.
+
+        A run that failed before its first checkpoint, for want of memory say, may be begun otherwise.
+        """
+        saved = any(path.suffix in (".pt", ".damaged") for path in self.path.glob("*"))
+        if not saved or not (self.path / ARGS).exists():
             return
         before, after = flatten(read_recipe(self.path / ARGS)), flatten(recipe.model_dump(mode="json"))
         if changed := changed_fields(before, after):
