@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
+from dad_datasets.cli import build_app
 from dad_datasets.errors import UserError
 from dad_datasets.lease import Lease
 from dad_datasets.settings import build_settings
@@ -23,7 +25,7 @@ from dad_pipeline.checkpoint_file import weights_sha256
 from dad_pipeline.commands.train_quantizer import train_quantizer as train_quantizer_command
 from dad_pipeline.quantizer_checkpoint import QuantizerSettings, load_quantizer
 from dad_pipeline.quantizer_training.figures import QuantizerFigures
-from dad_pipeline.quantizer_training.loop import train_quantizer
+from dad_pipeline.quantizer_training.loop import TrainingInterrupted, train_quantizer
 from dad_pipeline.quantizer_training.settings import QuantizerRecipe
 from dad_pipeline.quantizer_training.step import StepFigures
 
@@ -63,6 +65,19 @@ class Recorder:
 
     def checkpointed(self, step: int, figures: QuantizerFigures) -> None:
         self.checkpoints.append(step)
+
+
+class Interrupting(Recorder):
+    """Sends a signal after step 5, as Ctrl-C or a scheduler does."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__()
+        self._number = number
+
+    def stepped(self, step: int, figures: StepFigures) -> None:
+        super().stepped(step, figures)
+        if step == 5:
+            signal.raise_signal(self._number)
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +133,24 @@ def test_an_interrupted_run_ends_in_the_same_bytes(tmp_path: Path, source: Path,
     first, second = (torch.load(folder / "last.pt", weights_only=True) for folder in (whole, broken))
     for part in ("quantizer", "averaged", "discriminator"):
         assert all(torch.equal(first[part][name], second[part][name]) for name in first[part])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(
+    tmp_path: Path, source: Path, number: signal.Signals
+) -> None:
+    recipe = recipe_of(source, checkpoint_every=100)
+    train_quantizer(recipe, tmp_path / "whole", Recorder())
+    before = signal.getsignal(number)
+    with pytest.raises(TrainingInterrupted) as caught:
+        train_quantizer(recipe, tmp_path / "cut", Interrupting(number))
+    assert caught.value.step == 5
+    assert signal.getsignal(number) is before
+    recorder = Recorder()
+    train_quantizer(recipe, tmp_path / "cut", recorder)
+    assert (recorder.first_step, len(recorder.steps)) == (5, 1)
+    weights = [(tmp_path / folder / "quantizer.safetensors").read_bytes() for folder in ("whole", "cut")]
+    assert weights[0] == weights[1]
 
 
 def test_training_learns_and_leaves_both_layouts(tmp_path: Path, source: Path) -> None:
@@ -222,6 +255,21 @@ def test_the_command_trains_and_shows_the_figures(tmp_path: Path, source: Path) 
     assert "PSNR after the round trip" in result.stdout
     assert "left out: 1 (" in result.stdout
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["steps"] == 2
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise TrainingInterrupted(7)
+
+    monkeypatch.setattr("dad_pipeline.quantizer_training.loop.train_quantizer", interrupted)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(raw_recipe(source)))
+    result = CliRunner().invoke(
+        build_app(), ["train-quantizer", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "out")]
+    )
+    assert result.exit_code == 130
+    assert "interrupted after step 7: run the same command again to go on from there" in result.stdout
 
 
 def test_shipped_recipes_are_valid() -> None:

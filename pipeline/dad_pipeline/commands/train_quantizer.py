@@ -19,6 +19,7 @@ def train_quantizer(
     from rich.console import Console
 
     from dad_datasets.settings import load_settings
+    from dad_pipeline.quantizer_training.loop import TrainingInterrupted
     from dad_pipeline.quantizer_training.loop import train_quantizer as train
     from dad_pipeline.quantizer_training.screen import closing_table, training_screen
     from dad_pipeline.quantizer_training.settings import QuantizerRecipe
@@ -26,6 +27,10 @@ def train_quantizer(
     settings = load_settings(QuantizerRecipe, recipe, set_ or ())
     console = Console()
     optimiser = settings.optimiser
-    with training_screen(console, steps=optimiser.steps, batch_size=optimiser.batch_size) as screen:
-        figures = train(settings, out, screen)
+    try:
+        with training_screen(console, steps=optimiser.steps, batch_size=optimiser.batch_size) as screen:
+            figures = train(settings, out, screen)
+    except TrainingInterrupted as interrupted:
+        console.print(f"interrupted after step {interrupted.step}: run the same command again to go on from there")
+        raise typer.Exit(130) from None
     console.print(closing_table(figures, str(out)))

@@ -12,6 +12,7 @@ from dad_datasets.errors import UserError
 from dad_datasets.folder import LocalFolder, require_writable
 from dad_datasets.lease import Lease
 from dad_datasets.sources import open_source
+from dad_datasets.stop_request import StopRequest
 from dad_datasets.torch_devices import choose_device
 from dad_pipeline.models import told_of_memory
 from dad_pipeline.quantizer_training.export import export_quantizer, write_picture, write_summary
@@ -29,6 +30,14 @@ MEASURED_AT_ONCE = 64
 """Validation images in one call of the networks, at most."""
 
 
+class TrainingInterrupted(Exception):  # noqa: N818  # asked for, not an error
+    """The user asked to stop; the checkpoint holds every step so far."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(step)
+        self.step = step
+
+
 class Listener(Protocol):
     """Whoever watches a run."""
 
@@ -44,6 +53,7 @@ def train_quantizer(recipe: QuantizerRecipe, out: Path, listener: Listener) -> Q
 
     On a CPU a resumed run gives the same bytes as one that was never interrupted. UserError for every mistake in the
     recipe, and for a folder that was begun with another recipe or other images, is in use, or cannot be written.
+    SIGINT or SIGTERM ends it after the step in hand, as TrainingInterrupted; a second one at once.
     """
     device = choose_device(recipe.device, field="device")
     if device.type == "cpu":
@@ -78,19 +88,23 @@ def _train(recipe: QuantizerRecipe, out: Path, device: torch.device, listener: L
     # What the device holds forwards and backwards it holds forwards, too.
     measured_at_once = min(MEASURED_AT_ONCE, recipe.optimiser.batch_size)
 
-    while state.step < recipe.optimiser.steps:
-        try:
-            figures = training_step(state, batches(state.step).to(device), recipe, distance)
-        except FloatingPointError as error:
-            raise UserError(_not_finite(f"step {state.step + 1}: {error}", out / STATE_NAME)) from None
-        listener.stepped(state.step, figures)
-        if state.step % recipe.checkpoint_every == 0:
-            save_state(state, origin, out / STATE_NAME)
-            export_quantizer(state.exported, out)
-            listener.checkpointed(
-                state.step,
-                measure(state.exported, validation, device=device, batch_size=measured_at_once, teacher=None),
-            )
+    with StopRequest() as stop:
+        while state.step < recipe.optimiser.steps:
+            try:
+                figures = training_step(state, batches(state.step).to(device), recipe, distance)
+            except FloatingPointError as error:
+                raise UserError(_not_finite(f"step {state.step + 1}: {error}", out / STATE_NAME)) from None
+            listener.stepped(state.step, figures)
+            if stop.made and state.step < recipe.optimiser.steps:
+                save_state(state, origin, out / STATE_NAME)
+                raise TrainingInterrupted(state.step)
+            if state.step % recipe.checkpoint_every == 0:
+                save_state(state, origin, out / STATE_NAME)
+                export_quantizer(state.exported, out)
+                listener.checkpointed(
+                    state.step,
+                    measure(state.exported, validation, device=device, batch_size=measured_at_once, teacher=None),
+                )
     save_state(state, origin, out / STATE_NAME)
     export_quantizer(state.exported, out)
     closing = measure(state.exported, validation, device=device, batch_size=measured_at_once, teacher=teacher)

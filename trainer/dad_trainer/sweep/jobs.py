@@ -14,10 +14,10 @@ from pathlib import Path
 from rich.console import Console
 
 from dad_datasets.errors import UserError
+from dad_datasets.stop_request import StopRequest
 from dad_trainer.training.recipe import TrainingRecipe
 from dad_trainer.training.run import train_student
 from dad_trainer.training.screen import say
-from dad_trainer.training.stop_request import StopRequest
 
 LOG = "train.log"
 POLL_S = 0.5

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dad_datasets.errors import UserError
 from dad_datasets.progress_line import ProgressLine
+from dad_datasets.stop_request import StopRequest
 from dad_trainer.training.batch import Batch, Collate
 from dad_trainer.training.checkpoints import BEST, LAST, Checkpoints
 from dad_trainer.training.items import Items
@@ -23,7 +24,6 @@ from dad_trainer.training.run_folder import RunFolder
 from dad_trainer.training.screen import epoch_line
 from dad_trainer.training.state import HistoryRow, TrainingState, total
 from dad_trainer.training.step import Stepper, StepSums
-from dad_trainer.training.stop_request import StopRequest
 from dad_trainer.training.streams import Stream
 from dad_trainer.training.tracking import Tracking
 from dad_trainer.training.validation import LabelledImages, score

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dad_datasets.folder import LocalFolder, require_writable
 from dad_datasets.lease import only_writer
 from dad_datasets.progress_line import ProgressLine
+from dad_datasets.stop_request import StopRequest
 from dad_datasets.torch_devices import exact_float32, full_memory_as_sentence
 from dad_trainer.augment import Augmentation
 from dad_trainer.training.batch import Collate
@@ -29,7 +30,6 @@ from dad_trainer.training.run_folder import RunFolder
 from dad_trainer.training.screen import closing_table, overview, records_line, say
 from dad_trainer.training.state import TrainingState
 from dad_trainer.training.step import Arithmetic, BatchLoss, Stepper, StepSums
-from dad_trainer.training.stop_request import StopRequest
 from dad_trainer.training.tracking import Tracking
 
 
