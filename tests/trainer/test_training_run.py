@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -249,6 +250,8 @@ def test_what_cannot_be_read_is_one_sentence_from_a_loader_worker_too(raw: RawRe
     with pytest.raises(UserError, match=r"shards/tiny-0000\d\.tar: the image of .* cannot be decoded") as caught:
         train({**raw, "shards": [{"path": str(copy)}]}, tmp_path / "run", "compute.workers=2")
     assert "Traceback" not in str(caught.value)
+    # Though the traceback still holds the frames of the loop: workers that live on keep the process from ending.
+    assert not multiprocessing.active_children()
 
 
 def test_another_recipe_in_the_same_folder_is_refused(raw: RawRecipe, finished: Path) -> None:

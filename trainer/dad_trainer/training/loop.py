@@ -118,11 +118,15 @@ class Loop:
         device = self.processes.device
         loader = epoch_loader(self.items, places, self.collate, workers=self.recipe.compute.workers, device=device)
         batches = iter(loader)
-        while step := list(islice(batches, self.plan.accumulate)):
-            for batch in step:
-                if isinstance(batch, UserError):
-                    raise batch
-            yield [batch.to(device) for batch in step if isinstance(batch, Batch)]
+        try:
+            while step := list(islice(batches, self.plan.accumulate)):
+                for batch in step:
+                    if isinstance(batch, UserError):
+                        raise batch
+                yield [batch.to(device) for batch in step if isinstance(batch, Batch)]
+        finally:
+            # Ends the workers, which heed no signal: held by a traceback, they would keep the process from ending.
+            del batches
 
     def _end_epoch(self, epoch: int) -> None:
         loss, top1 = total(self.processes.sum(self.state.sums.values))
