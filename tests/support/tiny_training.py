@@ -6,14 +6,20 @@ import io
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from rich.console import Console
 
 from dad_datasets.settings import apply_overrides, build_settings
 from dad_trainer.training.recipe import TrainingRecipe
 from dad_trainer.training.run import train_student
+from dad_trainer.training.step import Stepper
 
 RawRecipe = dict[str, Any]
+
+
+class PowerCutError(Exception):
+    """Stands for a process that is killed."""
 
 
 def training_recipe(shards: Path) -> RawRecipe:
@@ -51,3 +57,24 @@ def flat_tensors(value: object, name: str = "") -> dict[str, torch.Tensor]:
         return {name: value}
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return {path: tensor for key, item in items for path, tensor in flat_tensors(item, f"{name}/{key}").items()}
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """To the bit: everything in the last checkpoints, and the tables of epochs."""
+    first, second = flat_tensors(checkpoint(one)), flat_tensors(checkpoint(other))
+    assert first.keys() == second.keys()
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not different
+    assert (one / "summary.csv").read_bytes() == (other / "summary.csv").read_bytes()
+
+
+def cut_power_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """The process dies when it begins the step after."""
+    whole = Stepper.__call__
+
+    def cut(self: Stepper, step: int, batches: Any) -> Any:
+        if step == steps:
+            raise PowerCutError
+        return whole(self, step, batches)
+
+    monkeypatch.setattr(Stepper, "__call__", cut)

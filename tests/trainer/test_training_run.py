@@ -15,7 +15,16 @@ import timm
 import torch
 import yaml
 from tiny_run import write_images
-from tiny_training import RawRecipe, checkpoint, flat_tensors, train, training_recipe
+from tiny_training import (
+    PowerCutError,
+    RawRecipe,
+    assert_same_run,
+    checkpoint,
+    cut_power_after,
+    flat_tensors,
+    train,
+    training_recipe,
+)
 
 from dad_datasets.errors import UserError
 from dad_datasets.settings import build_settings
@@ -26,11 +35,7 @@ from dad_trainer.training.checkpoints import Checkpoints
 from dad_trainer.training.ingredients import gather
 from dad_trainer.training.processes import Processes
 from dad_trainer.training.recipe import TrainingRecipe
-from dad_trainer.training.step import BatchLoss, Stepper
-
-
-class PowerCutError(Exception):
-    """Stands for a process that is killed."""
+from dad_trainer.training.step import BatchLoss
 
 
 @pytest.fixture(scope="module")
@@ -45,26 +50,6 @@ def finished(raw: RawRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done, _ = train(raw, out)
     assert done
     return out
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    first, second = flat_tensors(checkpoint(one)), flat_tensors(checkpoint(other))
-    assert first.keys() == second.keys()
-    different = [name for name in first if not torch.equal(first[name], second[name])]
-    assert not different
-    assert (one / "summary.csv").read_bytes() == (other / "summary.csv").read_bytes()
-
-
-def cut_power_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    """The process dies when it begins the step after."""
-    whole = Stepper.__call__
-
-    def cut(self: Stepper, step: int, batches: Any) -> Any:
-        if step == steps:
-            raise PowerCutError
-        return whole(self, step, batches)
-
-    monkeypatch.setattr(Stepper, "__call__", cut)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 6])

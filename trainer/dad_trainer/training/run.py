@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -77,6 +78,7 @@ def _train(
         if recipe.ema is None
         else ModelEmaV3(student.model, decay=recipe.ema.decay, use_warmup=recipe.ema.warmup),
         sums=StepSums.zero(device),
+        block_shards=ingredients.plan.block_shards,
     )
     facts = facts_of(recipe, ingredients)
     resume(state, checkpoints, facts, processes, console)
@@ -104,7 +106,7 @@ def _train(
                 teacher=recipe.uses_stored_logits,
             ),
             collate=Collate(augment=recipe.augment, seed=recipe.seed, temperature=recipe.loss.temperature),
-            plan=ingredients.plan,
+            plan=replace(ingredients.plan, block_shards=state.block_shards),
             total_steps=ingredients.total_steps,
             state=state,
             stepper=Stepper(

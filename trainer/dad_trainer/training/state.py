@@ -28,6 +28,8 @@ class TrainingState:
     ema: ModelEmaV3 | None
     sums: StepSums
     """Of the steps of the current epoch, this process's share."""
+    block_shards: int | None
+    """How many are shuffled together: as the run was begun, wherever its shards have been moved since."""
     step: int = 0
     history: list[HistoryRow] = field(default_factory=list)
     """A row for each finished epoch."""
@@ -49,6 +51,7 @@ class TrainingState:
             "history": self.history,
             "best": self.best,
             "sums": self.sums.values,
+            "block_shards": self.block_shards,
             **facts,
         }
         if self.ema is not None:
@@ -66,6 +69,7 @@ class TrainingState:
         self.history = list(document["history"])
         self.best = document["best"]
         self.sums = StepSums(values=document["sums"].to(self.sums.values.device))
+        self.block_shards = document.get("block_shards", self.block_shards)  # older checkpoints lack it
 
     def is_finite(self) -> bool:
         """Whether all weights are, the averaged ones too: the last update may have spoilt them."""
