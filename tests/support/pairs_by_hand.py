@@ -53,6 +53,19 @@ def replayed(root: Path, row: dict[str, Any]) -> npt.NDArray[np.uint8]:
     return np.asarray(canvas.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if row["flip"] else canvas)
 
 
+def images_and_rows(path: Path, root: Path) -> dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16]]]:
+    """[2, h, w, 3] and [2, c] of each record by key: clean and adversarial, or the clean twice where none was made."""
+    stored, found = stored_in(path), {}
+    for key, row in rows_of(path).items():
+        clean = replayed(root, row)
+        if key in stored:
+            members = stored[key]
+            found[key] = np.stack([clean, picture(members["webp"])]), npy(members["teacher.npy"])
+        else:
+            found[key] = np.stack([clean] * 2), np.array([row["teacher"]] * 2, np.float16)
+    return found
+
+
 def keys_of(pairs: Pairs) -> list[str]:
     return [pairs.read(place, clean=False, adversarial=False, teacher=False).key for place in range(len(pairs))]
 

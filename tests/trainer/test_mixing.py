@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mixing_by_hand import mix_one_by_one
 from timm.data import mixup as timm_mixup
 from torch.nn import functional as F
 
@@ -33,19 +33,6 @@ def draw(recipe: dict[str, Any], count: int, *, first: int = 0, seed: int = 0, e
 
 def same(one: Mixing, other: Mixing) -> bool:
     return all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("partner", "lam", "boxes", "cut"))
-
-
-def mix_one_by_one(images: npt.NDArray[Any], mixing: Mixing) -> npt.NDArray[Any]:
-    mixed = images.copy()
-    for i in range(len(images)):
-        partner = images[int(mixing.partner[i])]
-        if mixing.cut[i]:
-            left, top, right, bottom = mixing.boxes[i].tolist()
-            mixed[i][:, top:bottom, left:right] = partner[:, top:bottom, left:right]
-        else:
-            lam = images.dtype.type(mixing.lam[i].item())
-            mixed[i] = images[i] * lam + partner * (1 - lam)
-    return mixed
 
 
 @recipes

@@ -145,7 +145,6 @@ def test_the_folder_tells_the_run(raw: RawRecipe, finished: Path, tmp_path: Path
     done, _ = train(args, tmp_path)
     assert done
     assert_same_run(finished, tmp_path)
-    assert list((finished / "tensorboard").glob("events.*"))
 
 
 def test_what_is_left_out_is_said(raw: RawRecipe, tmp_path: Path) -> None:
@@ -163,32 +162,12 @@ def test_a_finished_run_has_nothing_left_to_do(raw: RawRecipe, finished: Path) -
     assert (finished / "last.pt").read_bytes() == before
 
 
-@pytest.mark.parametrize("loss", ["ce", "kd", "dad_concat"])
-def test_every_loss_trains(raw: RawRecipe, tmp_path: Path, loss: str) -> None:
-    done, seen = train(raw, tmp_path, f"loss.name={loss}", "batch_size=6", "epochs=1")
-    assert done
-    # 24 images, one of their stored views an epoch; unpaired: its clean and its adversarial image.
-    samples = 48 if loss == "dad_concat" else 24
-    assert f"{samples} samples and {samples // 6} steps an epoch" in seen
-
-
 def test_a_student_learns_its_images_by_heart(raw: RawRecipe, tmp_path: Path) -> None:
     plain = {**raw, "augment": {}, "loss": {"name": "ce"}, "batch_size": 8, "epochs": 30}
     done, _ = train(plain, tmp_path, "optimiser.lr=0.1")
     assert done
     rows = list(csv.DictReader((tmp_path / "summary.csv").open()))
     assert float(rows[-1]["train_loss"]) < 0.5 * float(rows[0]["train_loss"])
-
-
-def test_validation_keeps_the_best(raw: RawRecipe, tmp_path: Path) -> None:
-    validated = {**raw, "validation": {"source": {"path": str(write_images(tmp_path / "images"))}}}
-    train(validated, tmp_path, "saving.every_epochs=1")
-    rows = list(csv.DictReader((tmp_path / "summary.csv").open()))
-    scores = [float(row["val_top1"]) for row in rows]
-    best = checkpoint(tmp_path, "best.pt")
-    assert best["best"] == max(scores)
-    assert best["step"] == 4 * (1 + scores.index(max(scores)))
-    assert checkpoint(tmp_path, "epoch-0001.pt")["step"] == 4
 
 
 # Mistakes: one sentence each, before training starts.
