@@ -14,9 +14,7 @@ import timm
 import torch
 from mixing_by_hand import mix_one_by_one, mix_rows_one_by_one
 from pixels_by_hand import MEAN, STD, centre_views, in_source_order, normalised, scores
-from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]  # it has no types
-    EventAccumulator,
-)
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_run import write_images
 from tiny_training import RawRecipe, checkpoint, train, training_recipe
 from torch import Tensor, nn
