@@ -18,6 +18,7 @@ from tiny_training import (
     training_recipe,
 )
 
+from dad_datasets.errors import UserError
 from dad_datasets.settings import build_settings
 from dad_trainer.training.checkpoints import Checkpoints
 from dad_trainer.training.ingredients import gather
@@ -77,6 +78,27 @@ def test_a_checkpoint_that_does_not_tell_the_order_goes_on_too(
     Checkpoints(tmp_path / "cut").save("last.pt", document)
     train(local, tmp_path / "cut")
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_set_that_is_named_twice_may_become_two_copies(
+    local: RawRecipe, remote: RawRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = ({**local["shards"][0], "where": f"view == {view}"} for view in (0, 1))
+    before, after = ({**local, "shards": [first, {**second, "path": path}]} for path in (second["path"], STORE))
+    train(before, tmp_path / "unmoved")
+    train_two_steps(before, tmp_path / "moved", monkeypatch)
+    train({**after, "compute": remote["compute"]}, tmp_path / "moved")
+    assert_same_run(tmp_path / "unmoved", tmp_path / "moved")
+
+
+def test_other_sets_in_their_places_are_refused(
+    local: RawRecipe, make_set: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = {"path": str(make_set("clean"))}
+    train_two_steps({**local, "shards": [*local["shards"], other]}, tmp_path, monkeypatch)
+    for shards in ([other, *local["shards"]], [*local["shards"], *local["shards"]]):
+        with pytest.raises(UserError, match=r"is not the set of shards that this run was begun on"):
+            train({**local, "shards": shards}, tmp_path, "saving.every_steps=1")
 
 
 def train_two_steps(raw: RawRecipe, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -75,10 +76,17 @@ def _restore(
     document, _ = checkpoints.load_last()
     if document is None:
         return
-    for (title, now), there in zip(facts["shards"].items(), document["shards"].values(), strict=True):
+    # In their order, each once: a set that is named twice may since have become two copies in two places.
+    here = {fingerprint: title for title, fingerprint in reversed(facts["shards"].items())}
+    for place, (now, there) in enumerate(zip_longest(_each_once(facts), _each_once(document))):
         if now != there:
+            title = here.get(now) or f"set {place + 1} of shards"
             raise UserError(f"{title} is not the set of shards that this run was begun on: its fingerprint is another")
     state.restore(document)
     if not processes.leads:
         state.sums = StepSums.zero(processes.device)  # the checkpoint holds the sums of all processes together
     say(console, f"going on after step {state.step:,} of {facts['total_steps']:,}")
+
+
+def _each_once(document: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(document["shards"].values()))
