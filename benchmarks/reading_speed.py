@@ -4,9 +4,9 @@
 
 Sets of photographs in local shards that the page cache holds. Bytes: the image's file, the label and both rows of
 logits of each record in random order, against webdataset going through the tars in sequence, undecoded too. Decoded:
-`Pairs.read`, which adds the pixels, against Pillow decoding the same files from memory in the same order, told that
-they are WebP. In CPU time, round by round. Memory: that of a process of its own over five epochs, maps of files left
-out.
+`Pairs.read_many` of 64 records, which adds the pixels, against Pillow decoding the same files from memory in the same
+order, told that they are WebP. In CPU time, round by round. Memory: that of a process of its own over five epochs, maps
+of files left out.
 """
 
 from __future__ import annotations
