@@ -52,17 +52,19 @@ class Section:
         return f"{self.place.replace('[]', '')}.".startswith(f"{place}.")
 
 
-def recipe_types() -> dict[str, type[Settings]]:
-    """The recipes of the installed packages by their commands. ModuleNotFoundError where an extra is absent."""
-    return {entry.name: entry.load() for entry in sorted(entry_points(group=RECIPES), key=lambda entry: entry.name)}
-
-
 def recipe_type(command: str) -> type[Settings]:
-    """UserError for a command without a recipe."""
+    """UserError for a command without a recipe, and where the extra is absent that has the command."""
     known = {entry.name: entry for entry in entry_points(group=RECIPES)}
     if command not in known:
         raise UserError(f"{command}: no command with a recipe; expected one of {', '.join(sorted(known))}")
-    recipe: type[Settings] = known[command].load()
+    try:
+        recipe: type[Settings] = known[command].load()
+    except ModuleNotFoundError as error:
+        extra = known[command].module.partition(".")[0].removeprefix("dad_")
+        raise UserError(
+            f"{error.name} is not installed; dad {command} needs: "
+            f"pip install 'discrete-adversarial-distillation[{extra}]'"
+        ) from None
     return recipe
 
 

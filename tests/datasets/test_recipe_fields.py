@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -92,6 +93,13 @@ def test_a_section_told_before_is_referred_to() -> None:
     told = sections_of(Twice)
     assert [section.place for section in told] == ["", "first", "below", "below.fruits[]", "below.fruits[]"]
     assert {row.name: row.values for row in told[2].rows}["leaf"] == "section, as first"
+
+
+def test_the_extra_that_is_absent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dad_pipeline.labelling.recipe", None)  # its import fails
+    message = r"is not installed; dad label needs: pip install 'discrete-adversarial-distillation\[pipeline\]'"
+    with pytest.raises(UserError, match=message):
+        recipe_type("label")
 
 
 def test_places_lie_within_places() -> None:
