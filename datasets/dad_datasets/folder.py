@@ -107,7 +107,7 @@ class LocalFolder:
 def open_folder(url: str | Path) -> Folder:
     """The folder at a local path or an fsspec URL. It need not exist yet."""
     if isinstance(url, Path) or "://" not in url:
-        return LocalFolder(Path(url))
+        return LocalFolder(Path(url).expanduser())
     if url.startswith("file://"):
         return LocalFolder(Path(url.removeprefix("file://")))
     return RemoteFolder(url)
@@ -117,7 +117,7 @@ def local_path(url: str, *, option: str) -> Path:
     """A path on a mounted filesystem. UserError for a URL, which would silently name a folder of that spelling."""
     if "://" in url:
         raise UserError(f"{option} {url}: a local path is needed here")
-    return Path(url)
+    return Path(url).expanduser()
 
 
 def require_writable(folder: Folder) -> None:

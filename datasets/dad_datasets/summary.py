@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -129,7 +130,8 @@ def summary_rows(summary: DatasetSummary) -> list[tuple[str, str]]:
     rows.append(("failed views", f"{summary.status['failed']:,}"))
     rows += [(f"  {shortened(reason)}", f"{count:,}") for reason, count in summary.reasons.most_common()]
     rows += [(name, _shown(name, mean, summary)) for name, mean in summary.means.items() if mean.count]
-    return [*rows, ("bytes per view (tar and index)", f"{summary.bytes_per_view():,.0f}")]
+    size = summary.bytes_per_view()
+    return [*rows, ("bytes per view (tar and index)", "-" if math.isnan(size) else f"{size:,.0f}")]
 
 
 def summary_table(summary: DatasetSummary, *, title: str, seconds: dict[str, float] | None = None) -> Table:

@@ -117,6 +117,13 @@ def test_the_same_names_in_another_order_are_refused(tmp_path: Path) -> None:
     opened(StudentClasses(count=2, names=("Ameise", "Biene")), kind="clean", path=path)
     with pytest.raises(UserError, match="class 0 is ant here and bee for the student"):
         opened(StudentClasses(count=2, names=("bee", "ant")), kind="clean", path=path)
+    # The folder of the first class is not there; or one in between; or none has a name that the student knows.
+    opened(StudentClasses(count=3, names=("ant", "bee", "cat")), kind="clean", path=path)
+    for names in (("aardvark", "ant", "bee"), ("ant", "axolotl", "bee")):
+        with pytest.raises(UserError, match=r"is (ant|bee) here and (aardvark|axolotl) for the student; map the names"):
+            opened(StudentClasses(count=3, names=names), kind="clean", path=path)
+    with pytest.raises(UserError, match=r"has the 2 classes ant, bee, the student 3 others, Biber, Dachs, Fuchs; map"):
+        opened(StudentClasses(count=3, names=("Biber", "Dachs", "Fuchs")), kind="clean", path=path)
 
 
 def test_folders_are_mapped_to_classes(tmp_path: Path) -> None:

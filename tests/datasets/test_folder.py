@@ -13,7 +13,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from dad_datasets.errors import UserError
-from dad_datasets.folder import TEMPORARY_PREFIX, Folder, LocalFolder, open_folder, require_writable
+from dad_datasets.folder import TEMPORARY_PREFIX, Folder, LocalFolder, local_path, open_folder, require_writable
 from dad_datasets.remote_folder import RemoteFolder
 
 
@@ -52,6 +52,13 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_the_ne
     monkeypatch.setattr(os, "fsync", note)
     publish(open_folder(tmp_path), "shards/a.tar", b"whole")
     assert synced == [("whole", False), ("shards", True)]
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    publish(open_folder("~/out"), "a.txt", b"a")
+    assert (tmp_path / "out" / "a.txt").read_bytes() == b"a"
+    assert local_path("~/out", option="--out") == tmp_path / "out"
 
 
 def test_what_is_published_is_there(folder: Folder) -> None:

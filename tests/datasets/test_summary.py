@@ -102,8 +102,8 @@ def test_the_table_shows_them(folder: LocalFolder) -> None:
     assert "perturbation, l2" not in table
 
 
-def test_nothing_is_shown_as_nan_not_as_an_error() -> None:
+def test_nothing_has_no_mean_and_no_size() -> None:
     assert math.isnan(Mean().value)
     table = shown(DatasetSummary())
-    assert table["bytes per view (tar and index)"] == "nan"
+    assert table["bytes per view (tar and index)"] == "-"
     assert "clean-only views" not in table

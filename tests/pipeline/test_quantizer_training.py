@@ -218,6 +218,17 @@ def test_another_recipe_or_other_images_in_the_same_folder_are_refused(tmp_path:
         train_quantizer(recipe_of(source), tmp_path, Recorder())
 
 
+def test_a_checkpoint_of_another_program_and_a_folder_among_the_images_are_refused(
+    tmp_path: Path, source: Path
+) -> None:
+    torch.save({"state_dict": {}, "sha256": ""}, tmp_path / "last.pt")  # as of dad train
+    with pytest.raises(UserError, match=r"last\.pt is another program's, no state of dad train-quantizer: choose"):
+        train_quantizer(recipe_of(source), tmp_path, Recorder())
+    with pytest.raises(UserError, match=r"is inside the source .*: choose one outside"):
+        train_quantizer(recipe_of(source), source / "quantizer", Recorder())
+    assert not (source / "quantizer").exists()
+
+
 def test_two_runs_at_once_in_one_folder_are_refused(tmp_path: Path, source: Path) -> None:
     with Lease(tmp_path), pytest.raises(UserError, match=str(tmp_path)):
         train_quantizer(recipe_of(source), tmp_path, Recorder())

@@ -154,6 +154,21 @@ def test_mistakes_are_one_sentence(
     assert not (tmp_path / "out" / "results.json").exists()
 
 
+def test_results_are_not_written_over_or_among_other_things(
+    images: Path, checkpoints: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "results.json").write_text("mine")
+    with pytest.raises(UserError, match=r"results\.json is there, and no evaluation made it: choose another --out"):
+        dad_evaluate(checkpoints[0], "--clean", images, "--out", tmp_path)
+    assert (tmp_path / "results.json").read_text() == "mine"
+    with pytest.raises(UserError, match=r"is inside the source .*: choose one outside"):
+        dad_evaluate(checkpoints[0], "--clean", images, "--out", images / "results")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "manifest.json").write_text("{}")
+    with pytest.raises(UserError, match=r"set holds a dataset: choose another --out"):
+        dad_evaluate(checkpoints[0], "--clean", images, "--out", tmp_path / "set")
+
+
 def test_two_benchmarks_of_one_name_are_refused(images: Path, checkpoints: list[Path], tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "recipe.yaml", images)
     raw = yaml.safe_load(recipe.read_text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from tiny_run import write_images
 from tiny_training import RawRecipe, checkpoint, train, training_recipe
 from torch import nn
 
+from dad_datasets.benchmarks import StudentClasses
+from dad_datasets.errors import UserError
 from dad_datasets.settings import build_settings
 from dad_trainer.training.recipe import ValidationSettings
 from dad_trainer.training.step import Arithmetic
@@ -44,10 +47,20 @@ def rows_of(out: Path) -> list[dict[str, str]]:
 )
 def test_the_images_are_the_first_centre_views(images: Path, settings: dict[str, Any], side: int, count: int) -> None:
     given = build_settings(ValidationSettings, {"source": {"path": str(images)}, **settings}, origin="validation")
-    found = load_validation(given, size=16, num_classes=3)
+    found = load_validation(given, size=16, student=StudentClasses(count=3))
     pixels, labels = centre_views(in_source_order(images)[:count], side=side, size=16)
     assert torch.equal(found.images, (255 * pixels).round().to(torch.uint8))
     assert torch.equal(found.labels, labels)
+
+
+def test_images_whose_labels_mean_other_classes_are_refused(images: Path, tmp_path: Path) -> None:
+    """Without the first folder, every other class would have the number of the one before."""
+    for name in ("class1", "class2"):
+        shutil.copytree(images / name, tmp_path / name)
+    given = build_settings(ValidationSettings, {"source": {"path": str(tmp_path)}}, origin="validation")
+    student = StudentClasses(count=3, names=("class0", "class1", "class2"))
+    with pytest.raises(UserError, match=r"^validation\.source .*: class 0 is class1 here and class0 for the student"):
+        load_validation(given, size=16, student=student)
 
 
 @pytest.mark.parametrize("training", [True, False])

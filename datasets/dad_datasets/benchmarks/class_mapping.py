@@ -74,15 +74,25 @@ def map_labels(
     return mapped
 
 
-def check_same_order(class_names: Sequence[str] | None, student: StudentClasses, *, origin: str) -> None:
-    """UserError where labels taken as they are would be wrong: the same names as the student's, in another order."""
+def check_same_labels(
+    class_names: Sequence[str] | None, student: StudentClasses, *, origin: str, remedy: str = "map the names in classes"
+) -> None:
+    """UserError where labels taken as they are would be wrong.
+
+    A class that both know by name has another number for the student, as where a class folder before it is missing or
+    folders are ordered otherwise; or no name is common to both, and neither is their number.
+    """
     if not class_names or student.names is None or tuple(class_names) == student.names:
         return
-    if set(class_names) == set(student.names):
-        place = next(i for i, name in enumerate(class_names) if name != student.names[i])
+    known = set(student.names)
+    for number, name in enumerate(class_names):
+        there = student.names[number] if number < student.count else "none"
+        if name in known and name != there:
+            raise UserError(f"{origin}: class {number} is {name} here and {there} for the student; {remedy}")
+    if known.isdisjoint(class_names) and len(class_names) != student.count:
         raise UserError(
-            f"{origin}: class {place} is {class_names[place]} here and {student.names[place]} for the student; "
-            "map the names in classes"
+            f"{origin}: has the {len(class_names)} classes {_shown(class_names)}, the student {student.count} others, "
+            f"{_shown(student.names)}; {remedy}"
         )
 
 

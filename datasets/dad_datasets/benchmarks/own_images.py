@@ -6,7 +6,7 @@ from typing import Literal
 
 from dad_datasets.benchmarks.benchmark import AppliedCorruptions, Benchmark, Condition
 from dad_datasets.benchmarks.class_folders import ClassFolders, folders_in
-from dad_datasets.benchmarks.class_mapping import StudentClasses, check_same_order, map_folders, map_labels
+from dad_datasets.benchmarks.class_mapping import StudentClasses, check_same_labels, map_folders, map_labels
 from dad_datasets.benchmarks.evaluation_view import EvaluationView
 from dad_datasets.benchmarks.settings import Cifar10Benchmark, CleanBenchmark, CorruptedBenchmark, FolderBenchmark
 from dad_datasets.benchmarks.source_images import SourceImages
@@ -29,7 +29,7 @@ def from_source(
     if settings.classes is not None:
         labels = map_labels(source.class_names, settings.classes, student, origin=origin)
     else:
-        check_same_order(source.class_names, student, origin=origin)
+        check_same_labels(source.class_names, student, origin=origin)
         labelled = source.label_range()
         if labelled is not None and labelled[1] >= student.count:
             raise UserError(

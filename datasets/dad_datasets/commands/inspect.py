@@ -33,7 +33,8 @@ def inspect(
     if manifest.kind != "adversarial":
         raise UserError(f"{dataset} holds {manifest.kind} shards; dad inspect shows what dad generate made")
     units = finished_units(folder)
-    console.print(summary_table(summarise(folder, units), title=f"dataset {dataset} ({manifest.state})"))
+    state = "finished" if manifest.state == "finished" else "not finished"
+    console.print(summary_table(summarise(folder, units), title=f"dataset {dataset} ({state})"))
     if not pictures or not units:
         return
     if manifest.recipe["store"]["image"] == "none":

@@ -11,6 +11,7 @@ import torch
 from dad_datasets.errors import UserError
 from dad_datasets.folder import LocalFolder, require_writable
 from dad_datasets.lease import Lease
+from dad_datasets.preparing import refuse_out_inside_source
 from dad_datasets.sources import open_source
 from dad_datasets.stop_request import StopRequest
 from dad_datasets.torch_devices import choose_device
@@ -58,6 +59,7 @@ def train_quantizer(recipe: QuantizerRecipe, out: Path, listener: Listener) -> Q
     device = choose_device(recipe.device, field="device")
     if device.type == "cpu":
         torch.set_num_threads(recipe.threads)
+    refuse_out_inside_source(recipe.source.path, str(out))
     require_writable(LocalFolder(out))
     with Lease(out), told_of_memory(recipe.optimiser.batch_size, option="--set optimiser.batch_size="):
         return _train(recipe, out, device, listener)

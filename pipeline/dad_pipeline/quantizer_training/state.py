@@ -101,9 +101,11 @@ def resume_state(state: TrainingState, origin: dict[str, Any], path: Path) -> No
     """Bring `state` to where `path` left off. UserError where it is corrupt, or comes from another `origin`."""
     try:
         content = torch.load(path, map_location=state.counts.device, weights_only=True)
-        found = content["origin"]
     except UNREADABLE:
         raise UserError(f"{path}: not a readable training state; remove it to start again") from None
+    if not isinstance(content, dict) or "origin" not in content:
+        raise UserError(f"{path} is another program's, no state of dad train-quantizer: choose another --out")
+    found = content["origin"]
     different = differing_fields(found, origin)
     if different:
         raise UserError(

@@ -8,11 +8,14 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from dad_datasets.errors import UserError
 from dad_datasets.folder import LocalFolder, require_writable
+from dad_datasets.layout import MANIFEST
 from dad_datasets.lease import Lease
+from dad_datasets.preparing import refuse_out_inside_source
 from dad_trainer.evaluation.identity import sha256_of_file, student_identity
 from dad_trainer.evaluation.ledger import ROWS, Ledger
-from dad_trainer.evaluation.report import EvaluatedStudent, summaries_of, write_report
+from dad_trainer.evaluation.report import JSON, EvaluatedStudent, summaries_of, write_report
 from dad_trainer.evaluation.result import Summary
 from dad_trainer.evaluation.running import evaluate_students
 from dad_trainer.evaluation.screen import bad_image_lines, closing_table, progress_line
@@ -47,6 +50,9 @@ def evaluate_checkpoints(
     identities = {name: student_identity(student, hashes[name], use_ema=use_ema) for name, student in students.items()}
     if recipe.run.threads is not None:
         torch.set_num_threads(recipe.run.threads)
+    for benchmark in recipe.benchmarks:
+        refuse_out_inside_source(benchmark.path, str(out))
+    _require_own_folder(out)
     require_writable(LocalFolder(out))
     with Lease(out):
         ledger = Ledger(out / ROWS, students=identities, precision=recipe.run.precision)
@@ -64,3 +70,11 @@ def evaluate_checkpoints(
     for path in written:
         console.print(str(path), soft_wrap=True, highlight=False, markup=False)
     return summaries
+
+
+def _require_own_folder(out: Path) -> None:
+    """UserError where `out` holds what an evaluation would overwrite or stand among."""
+    if (out / MANIFEST).exists():
+        raise UserError(f"{out} holds a dataset: choose another --out")
+    if (out / JSON).exists() and not (out / ROWS).exists():
+        raise UserError(f"{out / JSON} is there, and no evaluation made it: choose another --out")

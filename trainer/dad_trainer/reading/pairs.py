@@ -60,6 +60,11 @@ class Pairs(Dataset[Sample]):
         return self.url if self._labels is None else f"{self.url} (teacher {self._labels[0]})"
 
     @property
+    def clean_path(self) -> str | None:
+        """Where clean images are read from; None where the shards hold all that are asked for."""
+        return None if self._replayed is None else self._replayed.name
+
+    @property
     def fingerprint(self) -> str:
         """Of what is read: of the labels, which depends on the set's, where there are any."""
         return self.manifest.fingerprint if self._labels is None else self._labels[1]

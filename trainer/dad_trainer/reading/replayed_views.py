@@ -19,7 +19,7 @@ class ReplayedViews:
     def __init__(self, source: CleanSource, name: str, form: StoredForm, *, checked: int) -> None:
         """`name` is what error messages call the source."""
         self._source = source
-        self._name = name
+        self.name = name
         self._form = form
         self._checked = checked
         self._process, self._left_to_check = 0, 0
@@ -37,13 +37,13 @@ class ReplayedViews:
         try:
             image = decode_image(self._source.fetch(key), max_pixels=self._form.max_pixels)
         except KeyError:
-            raise UserError(f"clean data {self._name}: holds no usable image {key}") from None
+            raise UserError(f"clean data {self.name}: holds no usable image {key}") from None
         except UndecodableImageError as error:
-            raise UserError(f"clean data {self._name}: {key} cannot be decoded: {error}") from None
+            raise UserError(f"clean data {self.name}: {key} cannot be decoded: {error}") from None
         canvas = replay(image, view)
         if (self._is_early() or check) and pixels_sha256(canvas) != records.canvas_sha256[record].as_py():
             raise UserError(
-                f"clean data {self._name}: view {view.index} of {key} has other pixels than those that were attacked; "
+                f"clean data {self.name}: view {view.index} of {key} has other pixels than those that were attacked; "
                 "expected the data that the shards were made from (checked = 0 lets it through, where only another "
                 "Pillow decodes it otherwise)"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ class DamagedCheckpoint:
 
     path: Path
     reason: str
+    foreign: bool = False
+    """Whether it is another program's rather than one of ours that was spoilt."""
 
 
 class Checkpoints:
@@ -81,10 +84,12 @@ def read_checkpoint(path: Path) -> dict[str, Any] | DamagedCheckpoint:
     """A checkpoint of ours; the reason instead, where it is not what was written."""
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # whose text proposes to load it unsafely
+        return DamagedCheckpoint(path=path, reason="it holds other things than a checkpoint's")
     except UNREADABLE as error:
         return DamagedCheckpoint(path=path, reason=(str(error).splitlines() or [type(error).__name__])[0])
     if not isinstance(document, dict) or DIGEST not in document:
-        return DamagedCheckpoint(path=path, reason="it is no checkpoint of dad train")
+        return DamagedCheckpoint(path=path, reason="it is no checkpoint of dad train", foreign=True)
     if document.pop(DIGEST) != tensors_sha256(document):
         return DamagedCheckpoint(path=path, reason="its content has changed since it was written")
     return document

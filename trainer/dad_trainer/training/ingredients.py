@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from timm.scheduler.scheduler import Scheduler
 
+from dad_datasets.benchmarks import StudentClasses
 from dad_datasets.errors import UserError
 from dad_datasets.seeding import generator_for
 from dad_datasets.torch_devices import require_compiler
@@ -64,7 +65,8 @@ def gather(recipe: TrainingRecipe, processes: Processes) -> Ingredients:
             recipe.teacher, class_names=sets[0].class_names, num_classes=num_classes, device=processes.device
         )
     if recipe.validation is not None and processes.leads:
-        validation = load_validation(recipe.validation, size=size, num_classes=num_classes)
+        classes = StudentClasses(count=num_classes, names=sets[0].class_names)
+        validation = load_validation(recipe.validation, size=size, student=classes)
     total_steps = recipe.steps or max(1, math.ceil((recipe.epochs or 0) * per_epoch))
     if recipe.compute.compile:
         require_compiler(processes.device)

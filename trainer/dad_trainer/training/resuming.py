@@ -37,9 +37,12 @@ def facts_of(recipe: TrainingRecipe, ingredients: Ingredients) -> dict[str, Any]
 def set_damaged_aside(checkpoints: Checkpoints, console: Console) -> None:
     """Name damaged checkpoints and rename them, so that they never replace a whole one.
 
-    UserError where checkpoints are there and none is whole.
+    UserError where checkpoints are there and none is whole, and where one is another program's.
     """
     document, damaged = checkpoints.load_last()
+    foreign = next((one for one in damaged if one.foreign), None)
+    if foreign is not None:
+        raise UserError(f"{foreign.path} is another program's, no checkpoint of dad train: choose another --out")
     if damaged and document is None:
         raise UserError(
             f"{damaged[0].path} is damaged ({damaged[0].reason}), and no whole checkpoint is left; "

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dad_datasets.folder import LocalFolder, require_writable
 from dad_datasets.lease import only_writer
+from dad_datasets.preparing import refuse_out_inside_source
 from dad_datasets.progress_line import ProgressLine
 from dad_datasets.stop_request import StopRequest
 from dad_datasets.torch_devices import exact_float32, full_memory_as_sentence
@@ -47,14 +48,16 @@ def train_student(recipe: TrainingRecipe, out: Path, *, console: Console, stop: 
     with joined_processes(recipe.compute.device) as processes, _told_of_memory(recipe, processes), ExitStack() as stack:
         said = console if processes.leads else Console(quiet=True)
         ingredients = processes.together(lambda: gather(recipe, processes))
+        processes.together(lambda: _require_own_folder(recipe, ingredients, out))
 
         def begin() -> None:
             if processes.leads:
                 files = LocalFolder(out)
                 require_writable(files)
                 stack.enter_context(only_writer(files))
-                RunFolder(out).begin(recipe)
+                RunFolder(out).require_same(recipe)
                 set_damaged_aside(Checkpoints(out), said)
+                RunFolder(out).begin(recipe)
 
         processes.together(begin)
         return _train(recipe, out, ingredients, processes, said, stop)
@@ -145,6 +148,15 @@ def _train(
         rate = progress.images_per_s if state.step > started_at else None
     console.print(closing_table(recipe, state, out, images_per_s=rate))
     return True
+
+
+def _require_own_folder(recipe: TrainingRecipe, ingredients: Ingredients, out: Path) -> None:
+    """UserError where the run would write among what it reads, which then is no longer what it was."""
+    read = [path for pairs in ingredients.sets for path in (pairs.url, pairs.clean_path) if path is not None]
+    if recipe.validation is not None:
+        read.append(recipe.validation.source.path)
+    for path in read:
+        refuse_out_inside_source(path, str(out))
 
 
 def _told_of_memory(recipe: TrainingRecipe, processes: Processes) -> AbstractContextManager[None]:

@@ -10,6 +10,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dad_datasets.benchmarks.class_mapping import StudentClasses, check_same_labels
 from dad_datasets.decoding import UndecodableImageError, decode_image
 from dad_datasets.errors import UserError
 from dad_datasets.seeding import generator_for
@@ -32,17 +33,23 @@ class LabelledImages:
     labels: Int[Tensor, "n"]
 
 
-def load_validation(settings: ValidationSettings, *, size: int, num_classes: int) -> LabelledImages:
-    """The centre views of the source's first images. UserError where one cannot be used."""
+def load_validation(settings: ValidationSettings, *, size: int, student: StudentClasses) -> LabelledImages:
+    """The centre views of the source's first images. UserError where one cannot be used, or labels would be wrong."""
     source = open_source(settings.source)
+    check_same_labels(
+        source.class_names,
+        student,
+        origin=f"validation.source {settings.source.path}",
+        remedy="it must have every class of the shards, in their order",
+    )
     view = CentreView(fraction=settings.fraction)
     views = ViewsSettings(size=size, draw=(view,))
     canvases, labels = [], []
     samples = (sample for unit in source.plan(SAMPLES_PER_UNIT) for sample in source.read(unit))
     for sample in islice(samples, settings.limit):
         problem = sample.problem
-        if not problem and not 0 <= sample.label < num_classes:
-            problem = f"its label {sample.label} is none of the {num_classes} classes"
+        if not problem and not 0 <= sample.label < student.count:
+            problem = f"its label {sample.label} is none of the {student.count} classes"
         try:
             image = None if problem else decode_image(sample.image)
         except UndecodableImageError as error:
