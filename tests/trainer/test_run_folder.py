@@ -36,7 +36,7 @@ def test_a_run_is_not_written_among_what_it_reads(raw: RawRecipe, tmp_path: Path
     reading = {**raw, "shards": [{"path": str(shards)}], "validation": {"source": {"path": str(images)}}}
     clean = Path(read_manifest(open_folder(shards)).recipe["source"]["path"])
     for inside in (shards, shards / "student", images / "student", clean / "student"):
-        with pytest.raises(UserError, match=r"is inside the source .*: choose one outside"):
+        with pytest.raises(UserError, match=r"is (inside )?the source .*: choose one outside"):
             train(reading, inside)
         assert not (inside / "args.yaml").exists()
         assert not (inside / "tensorboard").exists()
