@@ -45,7 +45,8 @@ NOT_RUN = {
     "BUILDAH_ISOLATION=chroot": "builds images, too",
     "ray": "wants a cluster; the `dad` in it is parsed",
     "kubectl": "wants a cluster",
-    "hf": "uploads",
+    "export": "sets a variable of the shell",
+    "hf": "talks to the Hugging Face hub",
     "mkdir": "makes folders for volumes",
     "mv": "names a file",
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from dad_datasets.clean_shard import write_clean_shard
 from dad_datasets.errors import UserError
@@ -57,16 +56,6 @@ def prepare_shards(
             [unit.name for unit in units],
         )
     return totals
-
-
-def refuse_out_inside_source(source: str, out: str) -> None:
-    """UserError where the output would land in a local source folder, and so become part of the source."""
-    if "://" in source or "://" in out:
-        return
-    source_path, out_path = Path(source).resolve(), Path(out).resolve()
-    if source_path.is_dir() and out_path.is_relative_to(source_path):
-        place = "is" if out_path == source_path else f"{out} is inside"
-        raise UserError(f"the output directory {place} the source {source}: choose one outside")
 
 
 def _check_labels(source: CleanSource) -> None:

@@ -7,6 +7,14 @@ import threading
 from types import FrameType, TracebackType
 
 
+class TrainingInterrupted(Exception):  # noqa: N818  # it ends a run, but is no error
+    """The user asked to stop; the last checkpoint holds every step so far. Its text says how to go on."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"interrupted after step {step}: run the same command again to go on from there")
+        self.step = step
+
+
 class StopRequest:
     """A context manager; `made` tells whether SIGINT or SIGTERM came. Only the main thread can listen for signals.
 

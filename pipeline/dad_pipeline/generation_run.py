@@ -16,7 +16,7 @@ from dad_datasets.folder import Folder, open_folder, require_writable
 from dad_datasets.layout import QUANTIZER
 from dad_datasets.lease import lease_token, only_writer
 from dad_datasets.manifest import Manifest, require_same_run, write_manifest
-from dad_datasets.preparing import refuse_out_inside_source
+from dad_datasets.output_place import refuse_out_inside_source
 from dad_datasets.summary import finished_units, summarise, summary_table
 from dad_pipeline.fingerprint import library_versions
 from dad_pipeline.interruption import told_of_interruption

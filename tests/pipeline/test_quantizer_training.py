@@ -21,11 +21,12 @@ from dad_datasets.cli import build_app
 from dad_datasets.errors import UserError
 from dad_datasets.lease import Lease
 from dad_datasets.settings import build_settings
+from dad_datasets.stop_request import TrainingInterrupted
 from dad_pipeline.checkpoint_file import weights_sha256
 from dad_pipeline.commands.train_quantizer import train_quantizer as train_quantizer_command
 from dad_pipeline.quantizer_checkpoint import QuantizerSettings, load_quantizer
 from dad_pipeline.quantizer_training.figures import QuantizerFigures
-from dad_pipeline.quantizer_training.loop import TrainingInterrupted, train_quantizer
+from dad_pipeline.quantizer_training.loop import train_quantizer
 from dad_pipeline.quantizer_training.settings import QuantizerRecipe
 from dad_pipeline.quantizer_training.step import StepFigures
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import webdataset
 from PIL import Image
+from stored_records import canvas_of, npy
 from torch.utils.data import DataLoader
 
 from dad_datasets.folder import open_folder
@@ -36,15 +36,6 @@ def rows_of(path: Path) -> dict[str, dict[str, Any]]:
     return {row["key"]: row for row in rows if row["status"] != "failed"}
 
 
-def picture(content: bytes) -> npt.NDArray[np.uint8]:
-    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-
-
-def npy(content: bytes) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
-    return array
-
-
 def replayed(root: Path, row: dict[str, Any]) -> npt.NDArray[np.uint8]:
     """A row's clean view by Pillow alone."""
     image = Image.open(root / row["source_key"]).convert("RGB")
@@ -60,7 +51,7 @@ def images_and_rows(path: Path, root: Path) -> dict[str, tuple[npt.NDArray[np.ui
         clean = replayed(root, row)
         if key in stored:
             members = stored[key]
-            found[key] = np.stack([clean, picture(members["webp"])]), npy(members["teacher.npy"])
+            found[key] = np.stack([clean, canvas_of(members["webp"])]), npy(members["teacher.npy"])
         else:
             found[key] = np.stack([clean] * 2), np.array([row["teacher"]] * 2, np.float16)
     return found

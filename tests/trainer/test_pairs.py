@@ -17,12 +17,11 @@ from pairs_by_hand import (
     MakeSet,
     batches,
     keys_of,
-    npy,
-    picture,
     replayed,
     rows_of,
     stored_in,
 )
+from stored_records import canvas_of, npy
 from torch.utils.data import DataLoader
 
 from dad_datasets.errors import UserError
@@ -53,14 +52,14 @@ def test_a_pair_is_what_webdataset_and_pillow_read(make_set: MakeSet, clean_fold
         members = stored[pair.key]
         assert pair.adversarial is not None
         assert pair.teacher_adversarial is not None
-        np.testing.assert_array_equal(pair.adversarial, picture(members["webp"]))
+        np.testing.assert_array_equal(pair.adversarial, canvas_of(members["webp"]))
         np.testing.assert_array_equal(
             [pair.teacher_clean.values, pair.teacher_adversarial.values], npy(members["teacher.npy"])
         )
         assert pair.label == int(members["cls"])
         assert json.loads(members["json"])["source_key"] == pair.source_key
         if store == "clean":
-            np.testing.assert_array_equal(pair.clean, picture(members["clean.webp"]))
+            np.testing.assert_array_equal(pair.clean, canvas_of(members["clean.webp"]))
 
 
 def test_samples_and_shards_say_which_records_belong_together(make_set: MakeSet) -> None:

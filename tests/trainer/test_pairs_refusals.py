@@ -16,11 +16,11 @@ from pairs_by_hand import (
     MakeSet,
     batches,
     change_manifest,
-    npy,
     rows_of,
     stored_in,
 )
 from PIL import Image
+from stored_records import npy
 
 from dad_datasets.errors import UserError
 from dad_datasets.folder import LocalFolder, open_folder

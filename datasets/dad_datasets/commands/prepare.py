@@ -24,7 +24,8 @@ def prepare(
 
     from dad_datasets.commands.prepare_screen import progress_line, totals_table
     from dad_datasets.folder import open_folder
-    from dad_datasets.preparing import prepare_shards, refuse_out_inside_source
+    from dad_datasets.output_place import refuse_out_inside_source
+    from dad_datasets.preparing import prepare_shards
     from dad_datasets.settings import build_settings
     from dad_datasets.sources import SourceSettings
 

@@ -19,7 +19,7 @@ def train_quantizer(
     from rich.console import Console
 
     from dad_datasets.settings import load_settings
-    from dad_pipeline.quantizer_training.loop import TrainingInterrupted
+    from dad_datasets.stop_request import TrainingInterrupted
     from dad_pipeline.quantizer_training.loop import train_quantizer as train
     from dad_pipeline.quantizer_training.screen import closing_table, training_screen
     from dad_pipeline.quantizer_training.settings import QuantizerRecipe
@@ -31,6 +31,6 @@ def train_quantizer(
         with training_screen(console, steps=optimiser.steps, batch_size=optimiser.batch_size) as screen:
             figures = train(settings, out, screen)
     except TrainingInterrupted as interrupted:
-        console.print(f"interrupted after step {interrupted.step}: run the same command again to go on from there")
+        console.print(str(interrupted))
         raise typer.Exit(130) from None
     console.print(closing_table(figures, str(out)))

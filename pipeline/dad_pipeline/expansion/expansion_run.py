@@ -12,7 +12,7 @@ from dad_datasets.finishing import finish_dataset
 from dad_datasets.folder import open_folder, require_writable
 from dad_datasets.lease import only_writer
 from dad_datasets.manifest import require_same_run, write_manifest
-from dad_datasets.preparing import refuse_out_inside_source
+from dad_datasets.output_place import refuse_out_inside_source
 from dad_datasets.summary import summarise, summary_table
 from dad_datasets.torch_devices import choose_device
 from dad_pipeline.compilation import compile_networks

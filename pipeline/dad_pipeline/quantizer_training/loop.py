@@ -11,9 +11,9 @@ import torch
 from dad_datasets.errors import UserError
 from dad_datasets.folder import LocalFolder, require_writable
 from dad_datasets.lease import Lease
-from dad_datasets.preparing import refuse_out_inside_source
+from dad_datasets.output_place import refuse_out_inside_source
 from dad_datasets.sources import open_source
-from dad_datasets.stop_request import StopRequest
+from dad_datasets.stop_request import StopRequest, TrainingInterrupted
 from dad_datasets.torch_devices import choose_device
 from dad_pipeline.models import told_of_memory
 from dad_pipeline.quantizer_training.export import export_quantizer, write_picture, write_summary
@@ -29,14 +29,6 @@ STATE_NAME = "last.pt"
 
 MEASURED_AT_ONCE = 64
 """Validation images in one call of the networks, at most."""
-
-
-class TrainingInterrupted(Exception):  # noqa: N818  # asked for, not an error
-    """The user asked to stop; the checkpoint holds every step so far."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(step)
-        self.step = step
 
 
 class Listener(Protocol):

@@ -12,7 +12,7 @@ from dad_datasets.errors import UserError
 from dad_datasets.folder import LocalFolder, require_writable
 from dad_datasets.layout import MANIFEST
 from dad_datasets.lease import Lease
-from dad_datasets.preparing import refuse_out_inside_source
+from dad_datasets.output_place import refuse_out_inside_source
 from dad_trainer.evaluation.identity import sha256_of_file, student_identity
 from dad_trainer.evaluation.ledger import ROWS, Ledger
 from dad_trainer.evaluation.report import JSON, EvaluatedStudent, summaries_of, write_report

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dad_datasets.errors import UserError
 from dad_datasets.progress_line import ProgressLine
-from dad_datasets.stop_request import StopRequest
+from dad_datasets.stop_request import StopRequest, TrainingInterrupted
 from dad_trainer.training.batch import Batch, Collate
 from dad_trainer.training.checkpoints import BEST, LAST, Checkpoints
 from dad_trainer.training.items import Items
@@ -30,10 +30,6 @@ from dad_trainer.training.validation import LabelledImages, score
 
 STOP_INTERVAL = 10
 """Steps between the looks of several processes at whether one of them was asked to stop; an epoch's end is one, too."""
-
-
-class TrainingInterrupted(Exception):  # noqa: N818 - it ends a run, but is no error
-    """The user asked to stop; the last checkpoint holds every step so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +64,7 @@ class Loop:
             stops = self._train(epoch, first=self.state.step - epoch * per_epoch, end=end)
             self._end_epoch(epoch)
             if stops and end < self.total_steps:
-                raise TrainingInterrupted
+                raise TrainingInterrupted(self.state.step)
 
     def _train(self, epoch: int, *, first: int, end: int) -> bool:
         """The steps of an epoch from number `first` of it up to step `end` of the run; whether to go no further.
@@ -101,7 +97,7 @@ class Loop:
             if saves:
                 self._save(LAST)
             if stops:
-                raise TrainingInterrupted
+                raise TrainingInterrupted(self.state.step)
         return False
 
     def _stops(self, step: int, end: int) -> bool:

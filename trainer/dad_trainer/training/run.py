@@ -15,16 +15,16 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dad_datasets.folder import LocalFolder, require_writable
 from dad_datasets.lease import only_writer
-from dad_datasets.preparing import refuse_out_inside_source
+from dad_datasets.output_place import refuse_out_inside_source
 from dad_datasets.progress_line import ProgressLine
-from dad_datasets.stop_request import StopRequest
+from dad_datasets.stop_request import StopRequest, TrainingInterrupted
 from dad_datasets.torch_devices import exact_float32, full_memory_as_sentence
 from dad_trainer.augment import Augmentation
 from dad_trainer.training.batch import Collate
 from dad_trainer.training.checkpoints import Checkpoints
 from dad_trainer.training.ingredients import Ingredients, gather
 from dad_trainer.training.items import Items
-from dad_trainer.training.loop import Loop, TrainingInterrupted
+from dad_trainer.training.loop import Loop
 from dad_trainer.training.processes import Processes, joined_processes
 from dad_trainer.training.recipe import TrainingRecipe
 from dad_trainer.training.resuming import facts_of, resume, set_damaged_aside
@@ -142,8 +142,8 @@ def _train(
         )
         try:
             loop.run()
-        except TrainingInterrupted:
-            say(console, f"interrupted after step {state.step}: run the same command again to go on from there")
+        except TrainingInterrupted as interrupted:
+            say(console, str(interrupted))
             return False
         rate = progress.images_per_s if state.step > started_at else None
     console.print(closing_table(recipe, state, out, images_per_s=rate))
