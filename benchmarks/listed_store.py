@@ -1,7 +1,8 @@
-"""An S3 server on loopback that claims to hold the finished indexes of any number of units, and counts what is asked.
+"""An S3 server on loopback that claims to hold the tars and indexes of any number of units, and counts what is asked.
 
-It answers the listing of `out/index/` in pages of 1000, as S3 does, and HEAD and GET of each index from one template,
-so that the client's side of a resume can be measured without a million objects. It runs in a process of its own.
+It answers the listings of `out/index/` and `out/shards/` in pages of 1000, as S3 does, and HEAD and GET of each index
+from one template, so that the client's side of a resume can be measured without a million objects. It runs in a process
+of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from dad_datasets.index import ShardSummary, index_schema, write_index
 URL = "s3://bucket/out"
 FINGERPRINT = "0" * 64
 PAGE = 1000
-_PREFIX = "out/index/"
+_ENDINGS = {"out/index/": ".parquet", "out/shards/": ".tar"}
+"""Of the files in each folder that is not empty."""
 _TEMPLATE_UNIT = "train-xxxxxxx"
 _ENTRY = (
     "<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
@@ -127,11 +129,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _listing(query: dict[str, list[str]], num_units: int, size: int) -> str:
-    """One page of `out/index/`; any other folder is empty."""
+    """One page of `out/index/` or `out/shards/`; any other folder is empty."""
     start = int(query.get("continuation-token", ["0"])[0])
-    end = min(num_units, start + PAGE) if query.get("prefix", [""])[0] == _PREFIX else start
+    prefix = query.get("prefix", [""])[0]
+    ending = _ENDINGS.get(prefix)
+    end = start if ending is None else min(num_units, start + PAGE)
     entries = "".join(
-        _ENTRY.format(key=f"{_PREFIX}{unit_name(number)}.parquet", number=number, size=size)
+        _ENTRY.format(key=f"{prefix}{unit_name(number)}{ending}", number=number, size=size)
         for number in range(start, end)
     )
     more = start < end < num_units

@@ -3,7 +3,7 @@
     python benchmarks/scale.py --out benchmarks/results/speed
 
 Planning: the table of a prepared source of a million shards becomes work units, of which half are finished. Going on:
-the listing of a million finished units and the checks behind it, against an S3 server on loopback (listed_store.py),
+the listings of a million finished units and the checks behind them, against an S3 server on loopback (listed_store.py),
 whose own time is in the seconds but whose distance is not. Both in processes of their own. Workers: `dad generate` with
 one and with two on photographs of 32 px, models of random weights, one thread each, from the first finished unit to the
 last: run it on an idle machine.
@@ -33,7 +33,7 @@ from dad_datasets.layout import SHARD_TABLE
 from dad_datasets.manifest import Manifest, write_manifest
 from dad_datasets.sources import SourceSettings, WorkUnit, open_source
 from dad_datasets.summary import finished_units
-from dad_pipeline.resume_scan import MOST_OPENED, failed_views
+from dad_pipeline.resume_scan import MOST_OPENED, failed_views, units_without_tar
 from dad_pipeline.unit_table import UnitTable
 
 MILLION, TOY_UNITS = 1_000_000, 2500
@@ -134,7 +134,7 @@ def resume_figures(num_units: int, most_opened: int = MOST_OPENED) -> list[Figur
 
 
 def scan(endpoint: str, num_units: int, most_opened: int) -> Cost:
-    """List the finished units, see that they are of this run, and what is left."""
+    """List the finished units, see that they are of this run and have their tars, and what is left."""
     os.environ |= {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "none",
@@ -148,6 +148,7 @@ def scan(endpoint: str, num_units: int, most_opened: int) -> Cost:
     folder = open_folder(URL)
     done = finished_units(folder)
     assert failed_views(folder, done, units, FINGERPRINT, most_opened=most_opened) == 0
+    assert not units_without_tar(folder, done)
     assert len(units.without(done)) == 1
     return Cost(seconds=time.perf_counter() - started, peak_bytes=_memory("VmHWM") - before)
 

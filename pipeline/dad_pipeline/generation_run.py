@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from dad_datasets.errors import UserError
 from dad_datasets.finishing import finish_dataset
 from dad_datasets.folder import Folder, open_folder, require_writable
-from dad_datasets.layout import QUANTIZER
+from dad_datasets.layout import QUANTIZER, index_name, shard_name
 from dad_datasets.lease import lease_token, only_writer
 from dad_datasets.manifest import Manifest, require_same_run, write_manifest
 from dad_datasets.output_place import refuse_out_inside_source
@@ -26,7 +26,7 @@ from dad_pipeline.progress import RunProgress
 from dad_pipeline.quantizer import Quantizer
 from dad_pipeline.quantizer_checkpoint import save_quantizer
 from dad_pipeline.recipe import Recipe
-from dad_pipeline.resume_scan import MOST_OPENED, failed_views
+from dad_pipeline.resume_scan import MOST_OPENED, failed_views, units_without_tar
 from dad_pipeline.run_log import RunLog
 from dad_pipeline.runners.runner import Note, Runner, ViewsDone
 from dad_pipeline.shard_generation import UnitReport
@@ -58,6 +58,9 @@ def generate_dataset(
         folder.sweep()
         done = finished_units(folder)
         failed = _adopt(folder, plan, done)
+        if _remove_without_tar(folder, plan, done, console):
+            done = finished_units(folder)
+            failed = _adopt(folder, plan, done)
         missing = plan.units.without(done)
         console.print(
             f"{len(plan.units):,} units, {plan.num_views:,} views"
@@ -110,10 +113,29 @@ def _adopt(folder: Folder, plan: Plan, done: Sequence[str]) -> int:
     return failed
 
 
+def _remove_without_tar(folder: Folder, plan: Plan, done: Sequence[str], console: Console) -> bool:
+    """Whether units of `done` have lost their tar. Their index is removed, so that they are made again."""
+    lost = [] if plan.recipe.store.image == "none" else units_without_tar(folder, done)
+    for unit in lost:
+        folder.remove(index_name(unit))
+    if lost:
+        more = f" and of {len(lost) - 1:,} more units" if len(lost) > 1 else ""
+        message = f"{shard_name(lost[0])} is gone; its views{more} are made again"
+        console.print(message, highlight=False, markup=False, soft_wrap=True)
+    return bool(lost)
+
+
 def _begin(folder: Folder, plan: Plan, quantizer: Quantizer) -> Manifest:
-    """The folder's manifest, written if it is not there; codes are worth nothing without the quantizer beside them."""
+    """The folder's manifest, which says from here on that units are missing.
+
+    One is written if it is not there; codes are worth nothing without the quantizer beside them.
+    """
     existing = existing_manifest(folder)
-    if existing is not None:
+    if existing is not None and existing.state == "running":
+        return existing
+    if existing is not None:  # a finished set that lost units
+        existing = existing.model_copy(update={"state": "running"})
+        write_manifest(folder, existing)
         return existing
     manifest = plan.manifest
     if plan.recipe.store.image == "none":
@@ -144,7 +166,7 @@ def _drive(
     )
     views = missing.num_samples * len(plan.recipe.views.attacked)
     with (
-        told_of_interruption("ending the units in hand, so that nothing is lost"),
+        told_of_interruption("ending the units in hand; the same command goes on from there"),
         closing(runner.run(iter(missing), settings)) as events,
         RunProgress(console, units=len(missing), views=views) as progress,
     ):
@@ -160,14 +182,14 @@ def _drive(
             progress.unit_done(unit_failed)
             failed += unit_failed
             if isinstance(event, UnitReport):
-                _require_few_failures(plan, failed, event.reasons)
+                _require_few_failures(plan, failed, event.failed_example)
     return failed
 
 
-def _require_few_failures(plan: Plan, failed: int, reasons: Mapping[str, int] | None = None) -> None:
+def _require_few_failures(plan: Plan, failed: int, example: str = "") -> None:
     if failed <= plan.recipe.max_failure_rate * plan.num_views:
         return
-    last = f"; the last unit's most frequent reason: {max(reasons, key=reasons.__getitem__)}" if reasons else ""
+    last = f" (the last unit's: {example})" if example else ""
     raise TooManyFailuresError(
         f"{failed:,} of {plan.num_views:,} views failed, more than max_failure_rate = {plan.recipe.max_failure_rate:g} "
         f"allows{last}. Mend the source, or go on with --set max_failure_rate=... (finished units are kept)"

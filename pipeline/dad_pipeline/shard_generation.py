@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -35,6 +35,8 @@ class UnitReport:
     rows: int
     failed: int
     reasons: dict[str, int]
+    failed_example: str
+    """The most frequent reason and the first image that has it; empty where nothing failed."""
     tar_bytes: int
     index_bytes: int
     seconds: dict[str, float]
@@ -122,15 +124,25 @@ def publish_unit(
     )
     with times.measure("write"), folder.publish(index_name(unit)) as stream:
         write_index(stream, ordered, schema, summary)
+    reasons = Counter(row["reason"] for row in ordered if row["status"] == "failed")
     return UnitReport(
         unit=unit,
         rows=len(ordered),
         failed=summary.failed,
-        reasons=dict(Counter(row["reason"] for row in ordered if row["status"] == "failed")),
+        reasons=dict(reasons),
+        failed_example=_example(ordered, reasons),
         tar_bytes=summary.tar_bytes,
         index_bytes=folder.size(index_name(unit)),
         seconds=times.seconds,
     )
+
+
+def _example(rows: Sequence[Row], reasons: Counter[str]) -> str:
+    if not reasons:
+        return ""
+    reason = reasons.most_common(1)[0][0]
+    first = next(row["source_key"] for row in rows if row["status"] == "failed" and row["reason"] == reason)
+    return f"{first}: {reason}"
 
 
 def compute_batch(

@@ -22,7 +22,9 @@ def unit(number: int) -> WorkUnit:
 
 
 def report(number: int) -> UnitReport:
-    return UnitReport(unit=f"u-{number}", rows=1, failed=0, reasons={}, tar_bytes=0, index_bytes=0, seconds={})
+    return UnitReport(
+        unit=f"u-{number}", rows=1, failed=0, reasons={}, failed_example="", tar_bytes=0, index_bytes=0, seconds={}
+    )
 
 
 def assigned(queue: RetryQueue, *, idle: bool = True) -> Assignment:

@@ -48,6 +48,46 @@ def test_a_lost_manifest_is_written_again(recipe: RawRecipe, tmp_path: Path) -> 
     assert dataset_bytes(tmp_path) == before
 
 
+def test_a_lost_tar_is_made_again(recipe: RawRecipe, tmp_path: Path) -> None:
+    run_recipe(recipe, tmp_path)
+    before = dataset_bytes(tmp_path)
+    (tmp_path / "shards/tiny-00002.tar").unlink()
+    run_recipe(recipe, tmp_path)
+    assert dataset_bytes(tmp_path) == before
+
+
+def test_a_set_that_lost_a_tar_is_finished_only_when_it_is_there_again(recipe: RawRecipe, tmp_path: Path) -> None:
+    """A reader is told so in between; what is written of all units in the end is that of the new one."""
+    run_recipe(recipe, tmp_path)
+    (tmp_path / "shards/tiny-00002.tar").unlink()
+    (tmp_path / "shards.parquet").write_bytes(b"of the shards as they were")
+
+    def make_runner(_: Models) -> _KilledAtOnce:
+        return _KilledAtOnce()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(recipe, tmp_path, make_runner)
+    folder = open_folder(tmp_path)
+    assert read_manifest(folder).state == "running"
+    assert not folder.exists("index/tiny-00002.parquet")
+    run_recipe(recipe, tmp_path)
+    assert list(problems(folder, read_manifest(folder))) == []
+
+
+def test_another_runs_index_is_not_removed_for_want_of_its_tar(recipe: RawRecipe, tmp_path: Path) -> None:
+    run_recipe(recipe, tmp_path)
+    (tmp_path / "shards/tiny-00002.tar").unlink()
+    recipe["attack"]["epsilon"] = 1.0
+    with pytest.raises(UserError, match="begun with other settings"):
+        run_recipe(recipe, tmp_path)
+    assert (tmp_path / "index/tiny-00002.parquet").exists()
+
+
+class _KilledAtOnce:
+    def run(self, units: Iterator[WorkUnit], settings: WorkerSettings) -> Generator[Event, None, None]:
+        raise KeyboardInterrupt
+
+
 class _BeforeTheWorkers:
     """A runner before which something happens to the files."""
 
