@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,11 +24,14 @@ import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from rich.console import Console
+from rich.text import Text
 from timm.data import create_dataset
 from typer.testing import CliRunner
 
 from dad_datasets.clean_hash import CleanHash
 from dad_datasets.commands.prepare import prepare
+from dad_datasets.commands.prepare_screen import progress_line
 from dad_datasets.errors import UserError
 from dad_datasets.folder import LocalFolder, open_folder
 from dad_datasets.keys import encode_key
@@ -363,13 +367,34 @@ def command() -> typer.Typer:
     return app
 
 
-def test_command_shows_progress_and_a_table(photos: Path, tmp_path: Path, command: typer.Typer) -> None:
+def test_command_ends_with_a_table(photos: Path, tmp_path: Path, command: typer.Typer) -> None:
     arguments = [str(photos), str(tmp_path / "out"), "--samples-per-shard", "5"]
     for _ in range(2):
         result = CliRunner().invoke(command, arguments, catch_exceptions=False, env={"COLUMNS": "200"})
         assert result.exit_code == 0
-        assert "12/12" in result.output
+        assert re.search(r"│ images +│ 10 ", result.output), result.output
         assert "unknown image type" in result.output
+
+
+def test_a_terminal_shows_how_far_it_is() -> None:
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with progress_line(terminal) as report:
+        report(PreparationProgress(done=5, total=12, failed=1))
+    assert isinstance(terminal.file, io.StringIO)
+    shown = Text.from_ansi(terminal.file.getvalue()).plain
+    assert "preparing" in shown
+    assert "5/12 images" in shown
+    assert "1 failed" in shown
+
+
+def test_a_mistake_stands_alone(tmp_path: Path) -> None:
+    """No bar of work that never began is left above the sentence."""
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with pytest.raises(UserError, match="no such file"), progress_line(terminal) as report:
+        settings = SourceSettings(path=str(tmp_path / "typo"))
+        prepare_shards(settings, open_folder(tmp_path / "out"), samples_per_shard=5, report=report)
+    assert isinstance(terminal.file, io.StringIO)
+    assert terminal.file.getvalue() == ""
 
 
 @pytest.mark.parametrize(

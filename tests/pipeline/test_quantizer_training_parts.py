@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
+from rich.text import Text
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,7 +25,7 @@ from dad_pipeline.quantizer_training.discriminator import (
     build_discriminator,
     discriminator_loss,
 )
-from dad_pipeline.quantizer_training.figures import measure, psnr_db
+from dad_pipeline.quantizer_training.figures import QuantizerFigures, measure, psnr_db
 from dad_pipeline.quantizer_training.images import Batches, ImageSet, hold_back
 from dad_pipeline.quantizer_training.losses import (
     TeacherDistance,
@@ -30,9 +34,10 @@ from dad_pipeline.quantizer_training.losses import (
     quantisation_loss,
     reconstruction_loss,
 )
+from dad_pipeline.quantizer_training.screen import training_screen
 from dad_pipeline.quantizer_training.settings import OptimiserSettings
 from dad_pipeline.quantizer_training.state import differing_fields
-from dad_pipeline.quantizer_training.step import learning_rate
+from dad_pipeline.quantizer_training.step import StepFigures, learning_rate
 from dad_pipeline.teachers import Teacher
 
 CPU = torch.device("cpu")
@@ -258,3 +263,19 @@ def test_differing_fields_are_named_in_full() -> None:
     left = {"a": 1, "b": {"c": [1, 2], "d": 3}, "e": None}
     assert differing_fields(left, {**left}) == []
     assert differing_fields(left, {"a": 1, "b": {"c": [1], "d": 3, "f": 1}, "e": {"g": 1}}) == ["b.c", "b.f", "e"]
+
+
+def test_the_screen_counts_from_the_step_that_a_run_goes_on_at() -> None:
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=200)
+    with training_screen(terminal, steps=40, batch_size=8) as screen:
+        screen.loaded(1000, Counter({"truncated": 2}), first_step=10)
+        screen.stepped(11, StepFigures(loss=0.25, psnr_db=21.5))
+        screen.checkpointed(11, QuantizerFigures(images=50, psnr_db=22.25, codes_used=0.5, perplexity=9.0))
+    assert isinstance(terminal.file, io.StringIO)
+    shown = Text.from_ansi(terminal.file.getvalue()).plain
+    assert "left out: 2 (truncated)" in shown
+    assert "1,000 images, going on after step 10" in shown
+    assert "88/320 images" in shown
+    assert "step 11/40" in shown
+    assert "loss 0.2500 · 21.50 dB" in shown
+    assert "step 11: PSNR 22.25 dB, 50% of the codes used, perplexity 9" in shown

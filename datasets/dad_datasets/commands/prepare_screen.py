@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from dad_datasets.prepared_totals import PreparedTotals
 from dad_datasets.preparing import PreparationProgress
+from dad_datasets.progress_line import ProgressLine
 
 
 @contextmanager
 def progress_line(console: Console) -> Iterator[Callable[[PreparationProgress], None]]:
-    """A live line while the block runs: samples, images/s, time left, failures."""
-    line = Progress(
-        TextColumn("preparing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[failed]} failed"),
-        console=console,
-    )
-    with line:
-        task = line.add_task("preparing", total=None, failed=0, rate="")
+    """A live line from the first report on: samples, images/s, time left, failures."""
+    with ExitStack() as stack:
+        lines: list[ProgressLine] = []
 
         def report(progress: PreparationProgress) -> None:
-            line.update(task, completed=progress.done, total=progress.total, failed=progress.failed)
-            speed = line.tasks[0].speed
-            line.update(task, rate=f"{speed:,.0f} images/s" if speed else "")
+            if not lines:
+                lines.append(stack.enter_context(ProgressLine(console, total=progress.total)))
+            lines[0].show(progress.done, before="preparing", after=f"{progress.failed:,} failed")
 
         yield report
 

@@ -4,61 +4,52 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from dad_datasets.progress_line import ProgressLine
 from dad_pipeline.quantizer_training.figures import QuantizerFigures
 from dad_pipeline.quantizer_training.step import StepFigures
 
 
 class Screen:
-    """A listener that shows the run on a console."""
+    """A listener that shows the run on a console; the live line begins once the images are there."""
 
-    def __init__(self, line: Progress, task: TaskID, batch_size: int) -> None:
-        self._line = line
-        self._task = task
-        self._batch_size = batch_size
+    def __init__(self, console: Console, stack: ExitStack, *, steps: int, batch_size: int) -> None:
+        self._console, self._stack = console, stack
+        self._steps, self._batch_size = steps, batch_size
+        self._lines: list[ProgressLine] = []
 
     def loaded(self, num_images: int, problems: Counter[str], first_step: int) -> None:
         for reason, count in problems.items():
-            self._line.console.print(Text(f"left out: {count:,} ({reason})"))
+            self._console.print(Text(f"left out: {count:,} ({reason})"))
         resumed = f", going on after step {first_step:,}" if first_step else ""
-        self._line.console.print(f"{num_images:,} images{resumed}", highlight=False)
-        # `start` anew: the time it took to load does not count as training time
-        self._line.reset(self._task, completed=first_step, rate="", now="")
+        self._console.print(f"{num_images:,} images{resumed}", highlight=False)
+        total, done = self._steps * self._batch_size, first_step * self._batch_size
+        self._lines.append(self._stack.enter_context(ProgressLine(self._console, total=total, done=done)))
 
     def stepped(self, step: int, figures: StepFigures) -> None:
-        speed = self._line.tasks[0].speed
-        rate = f"{speed * self._batch_size:,.0f} images/s" if speed else ""
-        now = f"loss {figures.loss:.4f}  {figures.psnr_db:.2f} dB"
-        self._line.update(self._task, completed=step, rate=rate, now=now)
+        self._lines[0].show(
+            step * self._batch_size,
+            before=f"step {step:,}/{self._steps:,}",
+            after=f"loss {figures.loss:.4f} · {figures.psnr_db:.2f} dB",
+        )
 
     def checkpointed(self, step: int, figures: QuantizerFigures) -> None:
-        self._line.console.print(
+        self._lines[0].note(
             f"step {step:,}: PSNR {figures.psnr_db:.2f} dB, {figures.codes_used:.0%} of the codes used, "
-            f"perplexity {figures.perplexity:,.0f}",
-            highlight=False,
+            f"perplexity {figures.perplexity:,.0f}"
         )
 
 
 @contextmanager
 def training_screen(console: Console, *, steps: int, batch_size: int) -> Iterator[Screen]:
-    """A live line while the block runs: steps, images/s, loss, PSNR of the batch, time left."""
-    line = Progress(
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TextColumn("{task.fields[now]}"),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    with line:
-        yield Screen(line, line.add_task("training", total=steps, rate="", now=""), batch_size)
+    """A live line while the block runs: steps, images/s, time left, loss, PSNR of the batch."""
+    with ExitStack() as stack:
+        yield Screen(console, stack, steps=steps, batch_size=batch_size)
 
 
 def closing_table(figures: QuantizerFigures, out: str) -> Table:
