@@ -30,10 +30,11 @@ from worker_scaling import worker_figure
 
 from dad_datasets.folder import LocalFolder, open_folder
 from dad_datasets.layout import SHARD_TABLE
+from dad_datasets.lost_tars import units_without_tar
 from dad_datasets.manifest import Manifest, write_manifest
 from dad_datasets.sources import SourceSettings, WorkUnit, open_source
 from dad_datasets.summary import finished_units
-from dad_pipeline.resume_scan import MOST_OPENED, failed_views, units_without_tar
+from dad_pipeline.resume_scan import MOST_OPENED, failed_views
 from dad_pipeline.unit_table import UnitTable
 
 MILLION, TOY_UNITS = 1_000_000, 2500

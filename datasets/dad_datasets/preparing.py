@@ -11,11 +11,13 @@ from dad_datasets.finishing import finish_dataset
 from dad_datasets.folder import Folder, require_writable
 from dad_datasets.index import ShardSummary, read_summary
 from dad_datasets.keys import check_member_name, encode_key
-from dad_datasets.layout import FORMAT_VERSION, INDEX, MANIFEST, index_name
+from dad_datasets.layout import FORMAT_VERSION, MANIFEST, index_name
 from dad_datasets.lease import only_writer
+from dad_datasets.lost_tars import drop_units_without_tar
 from dad_datasets.manifest import Manifest, fingerprint_of, read_manifest, require_same_run, write_manifest
 from dad_datasets.prepared_totals import PreparedTotals, count_prepared
 from dad_datasets.sources import CleanSource, SourceSettings, WorkUnit, open_source
+from dad_datasets.summary import finished_units
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +115,13 @@ def _write_missing(
     fingerprint: str,
     report: Callable[[PreparationProgress], None],
 ) -> Iterator[ShardSummary]:
-    finished = set(folder.names(INDEX))
+    drop_units_without_tar(folder, finished_units(folder))
+    finished = set(finished_units(folder))
     total = sum(unit.count for unit in units)
     done = failed = 0
     report(PreparationProgress(done=done, total=total, failed=failed))
     for unit in units:
-        if index_name(unit.name).removeprefix(f"{INDEX}/") in finished:
+        if unit.name in finished:
             summary = read_summary(folder, unit.name)
             if summary.fingerprint != fingerprint:
                 raise UserError(f"{folder.url}/{index_name(unit.name)}: is of another run; choose another directory")

@@ -13,8 +13,9 @@ from rich.console import Console
 from dad_datasets.errors import UserError
 from dad_datasets.finishing import finish_dataset
 from dad_datasets.folder import Folder, open_folder, require_writable
-from dad_datasets.layout import QUANTIZER, index_name, shard_name
+from dad_datasets.layout import QUANTIZER
 from dad_datasets.lease import lease_token, only_writer
+from dad_datasets.lost_tars import drop_units_without_tar, lost_message
 from dad_datasets.manifest import Manifest, require_same_run, write_manifest
 from dad_datasets.output_place import refuse_out_inside_source
 from dad_datasets.summary import finished_units, summarise, summary_table
@@ -26,7 +27,7 @@ from dad_pipeline.progress import RunProgress
 from dad_pipeline.quantizer import Quantizer
 from dad_pipeline.quantizer_checkpoint import save_quantizer
 from dad_pipeline.recipe import Recipe
-from dad_pipeline.resume_scan import MOST_OPENED, failed_views, units_without_tar
+from dad_pipeline.resume_scan import MOST_OPENED, failed_views
 from dad_pipeline.run_log import RunLog
 from dad_pipeline.runners.runner import Note, Runner, ViewsDone
 from dad_pipeline.shard_generation import UnitReport
@@ -58,7 +59,8 @@ def generate_dataset(
         folder.sweep()
         done = finished_units(folder)
         failed = _adopt(folder, plan, done)
-        if _remove_without_tar(folder, plan, done, console):
+        if plan.recipe.store.image != "none" and (lost := drop_units_without_tar(folder, done)):
+            console.print(lost_message(folder, lost), highlight=False, markup=False, soft_wrap=True)
             done = finished_units(folder)
             failed = _adopt(folder, plan, done)
         missing = plan.units.without(done)
@@ -113,29 +115,10 @@ def _adopt(folder: Folder, plan: Plan, done: Sequence[str]) -> int:
     return failed
 
 
-def _remove_without_tar(folder: Folder, plan: Plan, done: Sequence[str], console: Console) -> bool:
-    """Whether units of `done` have lost their tar. Their index is removed, so that they are made again."""
-    lost = [] if plan.recipe.store.image == "none" else units_without_tar(folder, done)
-    for unit in lost:
-        folder.remove(index_name(unit))
-    if lost:
-        more = f" and of {len(lost) - 1:,} more units" if len(lost) > 1 else ""
-        message = f"{shard_name(lost[0])} is gone; its views{more} are made again"
-        console.print(message, highlight=False, markup=False, soft_wrap=True)
-    return bool(lost)
-
-
 def _begin(folder: Folder, plan: Plan, quantizer: Quantizer) -> Manifest:
-    """The folder's manifest, which says from here on that units are missing.
-
-    One is written if it is not there; codes are worth nothing without the quantizer beside them.
-    """
+    """The folder's manifest, written if it is not there; codes are worth nothing without the quantizer beside them."""
     existing = existing_manifest(folder)
-    if existing is not None and existing.state == "running":
-        return existing
-    if existing is not None:  # a finished set that lost units
-        existing = existing.model_copy(update={"state": "running"})
-        write_manifest(folder, existing)
+    if existing is not None:
         return existing
     manifest = plan.manifest
     if plan.recipe.store.image == "none":

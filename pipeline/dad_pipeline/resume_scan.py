@@ -9,7 +9,7 @@ from functools import partial
 from dad_datasets.errors import UserError
 from dad_datasets.folder import Folder
 from dad_datasets.index import read_summary
-from dad_datasets.layout import SHARDS, index_name, shard_name
+from dad_datasets.layout import index_name
 from dad_pipeline.unit_table import UnitTable
 
 MOST_OPENED = 1000
@@ -17,12 +17,6 @@ MOST_OPENED = 1000
 
 THREADS = 16
 """Remote indexes are waited for, not computed."""
-
-
-def units_without_tar(folder: Folder, done: Sequence[str]) -> list[str]:
-    """Those of the finished units `done` whose tar somebody removed or left behind; one listing."""
-    tars = set(folder.names(SHARDS))
-    return [unit for unit in done if shard_name(unit).removeprefix(f"{SHARDS}/") not in tars]
 
 
 def failed_views(folder: Folder, done: Sequence[str], units: UnitTable, fingerprint: str, *, most_opened: int) -> int:

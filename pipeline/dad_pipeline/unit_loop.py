@@ -10,6 +10,7 @@ from dad_datasets.errors import UserError
 from dad_datasets.folder import Folder
 from dad_datasets.index import ShardSummary, read_summary
 from dad_datasets.layout import index_name
+from dad_datasets.lost_tars import drop_units_without_tar, lost_message
 from dad_datasets.summary import finished_units
 from dad_pipeline.progress import RunProgress
 from dad_pipeline.run_log import RunLog
@@ -20,14 +21,20 @@ MakeUnit = Callable[[ShardSummary, Callable[[int], None]], UnitReport]
 """(a unit of the set that is read, what to call with the number of views done) -> what came of it."""
 
 
-def missing_units(folder: Folder, units: Sequence[ShardSummary], fingerprint: str) -> list[ShardSummary]:
+def missing_units(
+    folder: Folder, units: Sequence[ShardSummary], fingerprint: str, console: Console
+) -> list[ShardSummary]:
     """The units that `folder` lacks. UserError where one that it has was made by another run."""
     own = {unit.unit for unit in units}
-    done = set(finished_units(folder))
-    for name in sorted(done):
+    done = finished_units(folder)
+    for name in done:
         if name not in own or read_summary(folder, name).fingerprint != fingerprint:
             raise UserError(f"{folder.url}/{index_name(name)} was made by another run: choose another output")
-    return [unit for unit in units if unit.unit not in done]
+    lost = drop_units_without_tar(folder, done)
+    if lost:
+        console.print(lost_message(folder, lost), highlight=False, markup=False, soft_wrap=True)
+    there = set(done) - set(lost)
+    return [unit for unit in units if unit.unit not in there]
 
 
 def make_units(
@@ -40,6 +47,9 @@ def make_units(
     except OSError as error:
         if error.errno in NO_ROOM:
             raise UserError(f"{folder.url} cannot be written any more: {error.strerror}") from None
+        raise
+    except KeyboardInterrupt:
+        console.print("interrupted: what is finished is kept; run the same command again to go on from there")
         raise
     return log.seconds
 

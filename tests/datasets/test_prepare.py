@@ -376,6 +376,27 @@ def test_command_ends_with_a_table(photos: Path, tmp_path: Path, command: typer.
         assert "unknown image type" in result.output
 
 
+def test_an_interrupted_command_says_how_to_go_on(
+    photos: Path, tmp_path: Path, command: typer.Typer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dad_datasets.preparing.prepare_shards", interrupted)
+    result = CliRunner().invoke(command, [str(photos), str(tmp_path / "out")], env={"COLUMNS": "200"})
+    assert result.exit_code == 130
+    assert "interrupted: what is finished is kept; run the same command again to go on from there" in result.output
+
+
+def test_a_lost_tar_is_written_again(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(photos, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    (out / SHARDS / "photos-00001.tar").unlink()
+    run(photos, out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
 def test_a_terminal_shows_how_far_it_is() -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
     with progress_line(terminal) as report:
@@ -390,9 +411,9 @@ def test_a_terminal_shows_how_far_it_is() -> None:
 def test_a_mistake_stands_alone(tmp_path: Path) -> None:
     """No bar of work that never began is left above the sentence."""
     terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
+    typo = SourceSettings(path=str(tmp_path / "typo"))
     with pytest.raises(UserError, match="no such file"), progress_line(terminal) as report:
-        settings = SourceSettings(path=str(tmp_path / "typo"))
-        prepare_shards(settings, open_folder(tmp_path / "out"), samples_per_shard=5, report=report)
+        prepare_shards(typo, open_folder(tmp_path / "out"), samples_per_shard=5, report=report)
     assert isinstance(terminal.file, io.StringIO)
     assert terminal.file.getvalue() == ""
 

@@ -228,14 +228,20 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(
 ) -> None:
     with monkeypatch.context() as patch:
         stop_at_unit(patch, 2)
+        screen = io.StringIO()
         with pytest.raises(KeyboardInterrupt):
-            expand(codes_set, tmp_path)
+            expand_dataset(str(codes_set), str(tmp_path), console=Console(file=screen, width=200))
+    assert "interrupted: what is finished is kept; run the same command again" in screen.getvalue()
     assert [path.name for path in tmp_path.glob("index/*")] == ["tiny-00000.parquet"]
     assert [path.name for path in tmp_path.glob("shards/*")] == ["tiny-00000.tar"]
     assert read_manifest(open_folder(tmp_path)).state == "running"
     assert "1 units are finished already" in expand(codes_set, tmp_path)
     assert dataset_bytes(tmp_path) == dataset_bytes(expanded_set)
     assert "3 units are finished already" in expand(codes_set, tmp_path)
+    assert dataset_bytes(tmp_path) == dataset_bytes(expanded_set)
+    for number in (0, 2):
+        (tmp_path / f"shards/tiny-0000{number}.tar").unlink()
+    assert "shards/tiny-00000.tar and 1 more are gone, and written again" in expand(codes_set, tmp_path)
     assert dataset_bytes(tmp_path) == dataset_bytes(expanded_set)
 
 

@@ -33,6 +33,10 @@ def prepare(
     settings = build_settings(SourceSettings, fields, origin="dad prepare")
     refuse_out_inside_source(source, out)
     console = Console()
-    with progress_line(console) as report:
-        totals = prepare_shards(settings, open_folder(out), samples_per_shard=samples_per_shard, report=report)
+    try:
+        with progress_line(console) as report:
+            totals = prepare_shards(settings, open_folder(out), samples_per_shard=samples_per_shard, report=report)
+    except KeyboardInterrupt:
+        console.print("interrupted: what is finished is kept; run the same command again to go on from there")
+        raise
     console.print(totals_table(totals, out))

@@ -60,7 +60,7 @@ def expand_dataset(
         existing = existing_manifest(folder)
         if existing is not None:
             require_same_run(existing, plan.manifest.fingerprinted, where=f"the output directory {folder.url}")
-        missing = missing_units(folder, origin.units, plan.manifest.fingerprint)
+        missing = missing_units(folder, origin.units, plan.manifest.fingerprint, console)
         done = len(origin.units) - len(missing)
         console.print(
             f"{len(origin.units):,} units, decoded on {where.type} in {plan.compute.decoder_precision}"

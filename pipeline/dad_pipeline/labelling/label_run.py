@@ -41,7 +41,7 @@ def label_dataset(dataset: str, recipe: LabelRecipe, name: str, *, console: Cons
         existing = _existing(folder)
         if existing is not None:
             require_same_run(existing, plan.manifest.fingerprinted, where=f"the labels {folder.url}")
-        missing = missing_units(folder, labelled.units, plan.manifest.fingerprint)
+        missing = missing_units(folder, labelled.units, plan.manifest.fingerprint, console)
         done = len(labelled.units) - len(missing)
         console.print(
             f"{len(labelled.units):,} units" + (f"; {done:,} units are finished already" if done else ""),
