@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import timm
 from machine import hardware, versions
@@ -20,10 +21,11 @@ from dad_trainer.evaluation import EvaluationRecipe, Summary, evaluate_student
 from dad_trainer.evaluation import summarise as summarise_rows
 from dad_trainer.evaluation.chart import draw_chart
 from dad_trainer.students import Student
-from dad_trainer.sweep.comparison import compare, differences, markdown
+from dad_trainer.sweep.comparison import CALIBRATION, Difference, Spread, compare, differences
 from dad_trainer.sweep.run import Run
 
-REFERENCE = "kd"
+REFERENCES = ("kd", "noise", "kd_augmix")
+"""Those that the others are compared with, seed by seed, where a stage has them."""
 
 
 class Enlarging(nn.Module):
@@ -80,7 +82,8 @@ def write_results(
     by_run = {run: one.figures[part] for run, one in runs.items() if part in one.figures}
     teacher = _teacher_row(load_settings(EvaluationRecipe, evaluation), generation, stage / f"teacher-{part}.json")
     settings = read_recipe(sweep)
-    table, compared = compare(by_run), differences(by_run, REFERENCE)
+    table = compare(by_run)
+    compared = {reference: found for reference in REFERENCES if (found := differences(by_run, reference))}
     times = stage / "times.json"
     document = {
         "title": title,
@@ -95,17 +98,51 @@ def write_results(
         "teacher": teacher,
         "sets": {name: figures for run in by_run for name, figures in runs[run].sets.items()},
         "students": {student: {k: asdict(v) for k, v in row.items()} for student, row in table.items()},
-        f"less_{REFERENCE}": {student: {k: asdict(v) for k, v in row.items()} for student, row in compared.items()},
+        **{
+            f"less_{reference}": {student: {k: asdict(v) for k, v in row.items()} for student, row in rows.items()}
+            for reference, rows in compared.items()
+        },
         "runs": {name_of(run): [asdict(summary) for summary in each] for run, each in by_run.items()},
     }
     folder, name = LocalFolder(results), stage.name if part == "test" else f"{stage.name}-{part}"
     with folder.publish(f"{name}.json") as stream:
         stream.write((json.dumps(document, indent=1) + "\n").encode())
     with folder.publish(f"{name}.md") as stream:
-        stream.write(f"{title}; {part} images\n\n{markdown(table, compared, REFERENCE)}".encode())
+        stream.write(f"{title}; {part} images\n\n{results_markdown(table, teacher, compared)}".encode())
     with folder.publish(f"{name}.png") as stream:
         draw_chart(_over_seeds(by_run), stream)
     print(f"{results / name}.json, .md, .png")
+
+
+def results_markdown(
+    table: Mapping[str, Mapping[str, Spread]],
+    teacher: Mapping[str, Mapping[str, Any]],
+    compared: Mapping[str, Mapping[str, Mapping[str, Difference]]],
+) -> str:
+    """Accuracies with the teacher's, calibration errors, and for each reference what the students have above it."""
+    columns = list(next(iter(table.values())))
+    benchmarks = [column for column in columns if not column.endswith(CALIBRATION)]
+    lines: list[str] = []
+    for what, key, ending in (("Top-1 accuracy", "accuracy", ""), ("Expected calibration error", "ece", CALIBRATION)):
+        own = [f"{100 * teacher[benchmark][key]:.1f}" for benchmark in benchmarks]
+        rows = [["teacher", "", *own]]
+        for student, figures in table.items():
+            seeds = str(next(iter(figures.values())).seeds)
+            rows.append([student, seeds, *(figures[f"{benchmark}{ending}"].percent() for benchmark in benchmarks)])
+        lines += [f"{what} in %, mean ± standard deviation.", "", *_table(benchmarks, rows), ""]
+    for reference, students in compared.items():
+        lines += [f"Less {reference}, in points, seed by seed: mean ± half the 95 % interval (Student's t).", ""]
+        rows = [
+            [student, str(next(iter(row.values())).seeds), *(row[benchmark].points() for benchmark in benchmarks)]
+            for student, row in students.items()
+        ]
+        lines += [*_table(benchmarks, rows), ""]
+    return "\n".join(lines)
+
+
+def _table(benchmarks: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    head = [["student", "seeds", *benchmarks], ["---", *["---:"] * (len(benchmarks) + 1)]]
+    return ["| " + " | ".join(row) + " |" for row in (*head, *rows)]
 
 
 def _weights_of_teacher(recipe: Path) -> Path:

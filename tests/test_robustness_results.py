@@ -145,7 +145,13 @@ def test_a_stage_is_worked_off_in_pieces_and_reported_with_its_teacher_and_what_
     assert document["students"]["dad"]["corruptions"]["mean"] == pytest.approx(mean)
     less = mean - sum(runs[f"kd-seed{seed}"][1]["accuracy"] for seed in (0, 1)) / 2
     assert document["less_kd"]["dad"]["corruptions"]["mean"] == pytest.approx(less)
-    assert "| dad |" in (results / "toy-validation.md").read_text()
+    assert document["less_kd"].keys() == {"dad"}
+    assert "less_noise" not in document, "the toy has no such student"
+    page = (results / "toy-validation.md").read_text()
+    assert f"| teacher |  | {100 * expected:.1f} |" in page
+    row = document["students"]["dad"]["corruptions"]
+    assert f"| {100 * row['mean']:.1f} ± {100 * row['deviation']:.1f} |" in page
+    assert f"| {100 * less:+.1f} ± " in page
     with Image.open(results / "toy-validation.png") as chart:
         assert np.asarray(chart).std() > 1
     # Figures of other weights do not stand beside these; those of the same do.
