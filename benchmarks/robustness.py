@@ -10,7 +10,7 @@ were. The recipe names the sets of adversarial images and the students; its head
 
 Results go to benchmarks/results/robustness/ as JSON, a table and a chart, beside a folder with a file for each student
 and seed. A run that has its file there is not trained again, on this machine or another, and counts in the table: a
-stage can be worked off in pieces. `--seeds 0` goes no further than the first seed.
+stage can be worked off in pieces. `--seeds 0` goes no further than the first seed, `--report-only` trains nothing.
 """
 
 from __future__ import annotations
@@ -196,10 +196,13 @@ def run(step: Step, times: Path) -> None:
     times.write_text(json.dumps(noted, indent=1) + "\n")
 
 
-def conduct(experiment: Experiment, data: Path, part: Part, *, seeds: Sequence[int] | None, jobs: int) -> None:
+def conduct(
+    experiment: Experiment, data: Path, part: Part, *, seeds: Sequence[int] | None, jobs: int, train: bool = True
+) -> None:
     """Train what the stage lacks, of these seeds (None: all), and write its results on `part` from all runs there are.
 
-    UserError where runs, kept or in the stage's folder, are not what the recipes say.
+    Without `train`, what is trained already is evaluated and reported. UserError where that is nothing, or runs, kept
+    or in the stage's folder, are not what the recipes say.
     """
     whole = load_settings(SweepSettings, Path(experiment.students))
     if seeds is not None and (unknown := sorted(set(seeds) - set(whole.seeds))):
@@ -220,7 +223,9 @@ def conduct(experiment: Experiment, data: Path, part: Part, *, seeds: Sequence[i
     keep()
     wanted = whole if seeds is None else whole.model_copy(update={"seeds": tuple(seeds)})
     known = kept_runs(experiment.kept, recipes, experiment.sets)
-    for step in model_steps(experiment, remaining_sweeps(wanted, known, part), jobs=jobs):
+    if not train and not any(part in run.figures for run in known.values()):
+        raise UserError(f"--report-only: no student of {experiment.name} is trained yet")
+    for step in model_steps(experiment, remaining_sweeps(wanted, known, part) if train else [], jobs=jobs):
         if step.sweep is not None:
             require_same_sets(known)
         run(step, times)
@@ -243,11 +248,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with train-*.parquet and test-*.parquet")
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side, each with one thread")
     parser.add_argument("--seeds", type=int, nargs="+", help="train students of these seeds alone; all if not given")
+    parser.add_argument("--report-only", action="store_true", help="evaluate and report what is trained; train nothing")
     parser.add_argument("--open-test", action="store_true", help="evaluate on the test images, once all is chosen")
     given = parser.parse_args()
     part: Part = "test" if given.open_test else "validation"
     try:
-        conduct(load_settings(Experiment, given.recipe), given.data, part, seeds=given.seeds, jobs=given.jobs)
+        experiment = load_settings(Experiment, given.recipe)
+        conduct(experiment, given.data, part, seeds=given.seeds, jobs=given.jobs, train=not given.report_only)
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
 

@@ -120,10 +120,14 @@ def test_a_stage_is_worked_off_in_pieces_and_reported_with_its_teacher_and_what_
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results, recipes = tmp_path / "results", tmp_path / "recipes"
+    with pytest.raises(UserError, match="no student of toy is trained yet"):
+        conduct(experiment, tmp_path, "validation", seeds=None, jobs=1, train=False)
     conduct(experiment, tmp_path, "validation", seeds=[0], jobs=1)
     first = json.loads((results / "toy-validation.json").read_text())
     assert (first["part"], first["seeds"], set(first["runs"])) == ("validation", [0], {"kd-seed0", "dad-seed0"})
     assert trained(tmp_path) == {"kd-seed0", "dad-seed0"}
+    conduct(experiment, tmp_path, "validation", seeds=None, jobs=1, train=False)
+    assert json.loads((results / "toy-validation.json").read_text()) == first
     # Another machine has the kept figures, not the students.
     shutil.rmtree(tmp_path / "toy/students")
     conduct(experiment, tmp_path, "validation", seeds=None, jobs=1)
