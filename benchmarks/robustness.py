@@ -224,8 +224,10 @@ def conduct(
     wanted = whole if seeds is None else whole.model_copy(update={"seeds": tuple(seeds)})
     known = kept_runs(experiment.kept, recipes, experiment.sets)
     if not train and not any(part in run.figures for run in known.values()):
-        raise UserError(f"--report-only: no student of {experiment.name} is trained yet")
-    for step in model_steps(experiment, remaining_sweeps(wanted, known, part) if train else [], jobs=jobs):
+        raise UserError(
+            f"--report-only: no student of {experiment.name} is trained here or has figures of {part} images"
+        )
+    for step in model_steps(experiment, remaining_sweeps(wanted, known, part), jobs=jobs) if train else ():
         if step.sweep is not None:
             require_same_sets(known)
         run(step, times)

@@ -151,7 +151,8 @@ def _weights_of_teacher(recipe: Path) -> Path:
 
 def _teacher_row(evaluation: EvaluationRecipe, recipe: Path, kept: Path) -> dict[str, dict[str, object]]:
     """By benchmark; kept in a file, for it takes minutes."""
-    if not kept.exists():
+    named = {benchmark.name for benchmark in evaluation.benchmarks}
+    if not kept.exists() or json.loads(kept.read_text()).keys() != named:
         rows = evaluate_student(load_teacher(recipe), evaluation.benchmarks, run=evaluation.run)
         found = {summary.benchmark: asdict(summary) for summary in summarise_rows(rows)}
         with LocalFolder(kept.parent).publish(kept.name) as stream:

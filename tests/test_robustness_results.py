@@ -120,7 +120,7 @@ def test_a_stage_is_worked_off_in_pieces_and_reported_with_its_teacher_and_what_
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results, recipes = tmp_path / "results", tmp_path / "recipes"
-    with pytest.raises(UserError, match="no student of toy is trained yet"):
+    with pytest.raises(UserError, match="no student of toy is trained here"):
         conduct(experiment, tmp_path, "validation", seeds=None, jobs=1, train=False)
     conduct(experiment, tmp_path, "validation", seeds=[0], jobs=1)
     first = json.loads((results / "toy-validation.json").read_text())

@@ -11,6 +11,7 @@ from dad_datasets.folder import Folder
 from dad_datasets.index import IDENTITY_COLUMNS, Row, ShardSummary, span_cells, span_columns, write_index
 from dad_datasets.keys import check_member_name, encode_key
 from dad_datasets.layout import index_name, shard_name
+from dad_datasets.lost_tars import remove_index
 from dad_datasets.sources.clean_source import CleanSample, CleanSource, WorkUnit
 from dad_datasets.sources.image_types import image_type
 from dad_datasets.tar_writer import TarWriter
@@ -33,6 +34,7 @@ def write_clean_shard(source: CleanSource, folder: Folder, unit: WorkUnit, finge
     """
     num_classes = None if source.class_names is None else len(source.class_names)
     rows: list[Row] = []
+    remove_index(folder, unit.name)
     with folder.publish(shard_name(unit.name)) as stream:
         tar = TarWriter(stream)
         rows.extend(_store(tar, sample, unit, num_classes) for sample in source.read(unit))

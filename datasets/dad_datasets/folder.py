@@ -65,11 +65,7 @@ class LocalFolder:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        directory = os.open(final.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)  # the rename itself must survive a power cut, before the next file claims it is there
-        finally:
-            os.close(directory)
+        _sync(final.parent)  # the rename itself must survive a power cut, before the next file claims it is there
 
     def open(self, name: str) -> IO[bytes]:
         return (self.path / name).open("rb")
@@ -95,6 +91,7 @@ class LocalFolder:
 
     def remove(self, name: str) -> None:
         (self.path / name).unlink()
+        _sync((self.path / name).parent)
 
     def sweep(self) -> int:
         found = [p for p in self.path.rglob(f"{TEMPORARY_PREFIX}*") if p.is_file()]
@@ -102,6 +99,14 @@ class LocalFolder:
         for path in stale:
             path.unlink(missing_ok=True)
         return len(stale)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def open_folder(url: str | Path) -> Folder:

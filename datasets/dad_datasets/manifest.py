@@ -76,6 +76,11 @@ def fingerprint_of(fingerprinted: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def reopened(manifest: Manifest) -> Manifest:
+    """That of a set of which units are missing again; all that is known when it is finished is left out."""
+    return manifest.model_copy(update={"state": "running", "shards": 0, "samples": 0, "clean_sha256": ""})
+
+
 def write_manifest(folder: Folder, manifest: Manifest) -> None:
     """Publish the manifest."""
     document = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False)

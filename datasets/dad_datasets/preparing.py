@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dad_datasets.clean_shard import write_clean_shard
@@ -13,7 +13,7 @@ from dad_datasets.index import ShardSummary, read_summary
 from dad_datasets.keys import check_member_name, encode_key
 from dad_datasets.layout import FORMAT_VERSION, MANIFEST, index_name
 from dad_datasets.lease import only_writer
-from dad_datasets.lost_tars import drop_units_without_tar
+from dad_datasets.lost_tars import lost_message, units_without_tar
 from dad_datasets.manifest import Manifest, fingerprint_of, read_manifest, require_same_run, write_manifest
 from dad_datasets.prepared_totals import PreparedTotals, count_prepared
 from dad_datasets.sources import CleanSource, SourceSettings, WorkUnit, open_source
@@ -22,7 +22,7 @@ from dad_datasets.summary import finished_units
 
 @dataclass(frozen=True, kw_only=True)
 class PreparationProgress:
-    """Told once before the first unit with done = 0, then after each unit; in samples."""
+    """Told once with what is finished already, then after each unit that is written; in samples."""
 
     done: int
     total: int
@@ -35,6 +35,7 @@ def prepare_shards(
     *,
     samples_per_shard: int,
     report: Callable[[PreparationProgress], None] = lambda progress: None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> PreparedTotals:
     """Write what is missing of the clean shards of a source in `folder`; units that are finished stay as they are.
 
@@ -50,7 +51,10 @@ def prepare_shards(
     require_writable(folder)
     with only_writer(folder):
         running = _begin(source, settings, folder, samples_per_shard)
-        summaries = list(_write_missing(source, folder, units, running.fingerprint, report))
+        found = _finished_summaries(folder, units, running.fingerprint, note)
+        if len(found) < len(units) and read_manifest(folder).state == "finished":
+            write_manifest(folder, running)
+        summaries = list(_write_missing(source, folder, units, found, running.fingerprint, report))
         totals = count_prepared(folder, summaries, source.class_names)
         finish_dataset(
             folder,
@@ -112,21 +116,33 @@ def _write_missing(
     source: CleanSource,
     folder: Folder,
     units: Sequence[WorkUnit],
+    found: Mapping[str, ShardSummary],
     fingerprint: str,
     report: Callable[[PreparationProgress], None],
 ) -> Iterator[ShardSummary]:
-    drop_units_without_tar(folder, finished_units(folder))
-    finished = set(finished_units(folder))
     total = sum(unit.count for unit in units)
-    done = failed = 0
+    done, failed = sum(summary.rows for summary in found.values()), sum(summary.failed for summary in found.values())
     report(PreparationProgress(done=done, total=total, failed=failed))
     for unit in units:
-        if unit.name in finished:
-            summary = read_summary(folder, unit.name)
+        summary = found.get(unit.name)
+        if summary is None:
+            summary = write_clean_shard(source, folder, unit, fingerprint)
+            done, failed = done + summary.rows, failed + summary.failed
+            report(PreparationProgress(done=done, total=total, failed=failed))
+        yield summary
+
+
+def _finished_summaries(
+    folder: Folder, units: Sequence[WorkUnit], fingerprint: str, note: Callable[[str], None]
+) -> dict[str, ShardSummary]:
+    """Of the units that are there, index and tar. UserError where another run made one of them."""
+    indexed = set(finished_units(folder))
+    found = {}
+    for unit in units:
+        if unit.name in indexed:
+            found[unit.name] = summary = read_summary(folder, unit.name)
             if summary.fingerprint != fingerprint:
                 raise UserError(f"{folder.url}/{index_name(unit.name)}: is of another run; choose another directory")
-        else:
-            summary = write_clean_shard(source, folder, unit, fingerprint)
-        done, failed = done + summary.rows, failed + summary.failed
-        report(PreparationProgress(done=done, total=total, failed=failed))
-        yield summary
+    if lost := units_without_tar(folder, list(found)):
+        note(lost_message(folder, lost))
+    return {name: summary for name, summary in found.items() if name not in set(lost)}

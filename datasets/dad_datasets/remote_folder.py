@@ -31,7 +31,7 @@ class RemoteFolder:
         except ValueError as error:
             raise UserError(f"{url}: {error}") from None
         self.before_publishing: Callable[[], None] | None = None
-        """Raises where this process must write no more; called when a file is complete and about to be sent."""
+        """Raises where this process must write no more; called when a file is about to be sent, or to be removed."""
 
     @property
     def filesystem(self) -> AbstractFileSystem:
@@ -94,6 +94,8 @@ class RemoteFolder:
             request["ContinuationToken"] = page["NextContinuationToken"]
 
     def remove(self, name: str) -> None:
+        if self.before_publishing is not None:
+            self.before_publishing()
         with plainly_told(f"{self.url}/{name}"):
             self.filesystem.rm_file(f"{self.root}/{name}")
 

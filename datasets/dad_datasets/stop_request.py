@@ -6,6 +6,8 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
+INTERRUPTED = "interrupted: what is finished is kept; run the same command again to go on from there"
+
 
 class TrainingInterrupted(Exception):  # noqa: N818  # it ends a run, but is no error
     """The user asked to stop; the last checkpoint holds every step so far. Its text says how to go on."""

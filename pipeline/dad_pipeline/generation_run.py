@@ -15,8 +15,8 @@ from dad_datasets.finishing import finish_dataset
 from dad_datasets.folder import Folder, open_folder, require_writable
 from dad_datasets.layout import QUANTIZER
 from dad_datasets.lease import lease_token, only_writer
-from dad_datasets.lost_tars import drop_units_without_tar, lost_message
-from dad_datasets.manifest import Manifest, require_same_run, write_manifest
+from dad_datasets.lost_tars import lost_message, units_without_tar
+from dad_datasets.manifest import Manifest, reopened, require_same_run, write_manifest
 from dad_datasets.output_place import refuse_out_inside_source
 from dad_datasets.summary import finished_units, summarise, summary_table
 from dad_pipeline.fingerprint import library_versions
@@ -59,9 +59,9 @@ def generate_dataset(
         folder.sweep()
         done = finished_units(folder)
         failed = _adopt(folder, plan, done)
-        if plan.recipe.store.image != "none" and (lost := drop_units_without_tar(folder, done)):
+        if plan.recipe.store.image != "none" and (lost := units_without_tar(folder, done)):
             console.print(lost_message(folder, lost), highlight=False, markup=False, soft_wrap=True)
-            done = finished_units(folder)
+            done = sorted(set(done).difference(lost))
             failed = _adopt(folder, plan, done)
         missing = plan.units.without(done)
         console.print(
@@ -116,9 +116,15 @@ def _adopt(folder: Folder, plan: Plan, done: Sequence[str]) -> int:
 
 
 def _begin(folder: Folder, plan: Plan, quantizer: Quantizer) -> Manifest:
-    """The folder's manifest, written if it is not there; codes are worth nothing without the quantizer beside them."""
+    """The folder's manifest, written where there is none or it says that all units are there.
+
+    Codes are worth nothing without the quantizer beside them.
+    """
     existing = existing_manifest(folder)
     if existing is not None:
+        if existing.state == "finished":
+            existing = reopened(existing)
+            write_manifest(folder, existing)
         return existing
     manifest = plan.manifest
     if plan.recipe.store.image == "none":
@@ -172,7 +178,7 @@ def _drive(
 def _require_few_failures(plan: Plan, failed: int, example: str = "") -> None:
     if failed <= plan.recipe.max_failure_rate * plan.num_views:
         return
-    last = f" (the last unit's: {example})" if example else ""
+    last = f" (for example {example})" if example else ""
     raise TooManyFailuresError(
         f"{failed:,} of {plan.num_views:,} views failed, more than max_failure_rate = {plan.recipe.max_failure_rate:g} "
         f"allows{last}. Mend the source, or go on with --set max_failure_rate=... (finished units are kept)"

@@ -15,6 +15,7 @@ import pyarrow as pa
 from dad_datasets.folder import Folder
 from dad_datasets.index import Row, ShardSummary, span_cells, write_index
 from dad_datasets.layout import index_name, shard_name
+from dad_datasets.lost_tars import remove_index
 from dad_datasets.sources import WorkUnit
 from dad_datasets.sources.sparing_reader import UnitReader
 from dad_datasets.tar_writer import Span, TarWriter
@@ -105,6 +106,8 @@ def publish_unit(
     `make_rows` writes members to the tar (None without one) and gives every row with its position.
     """
     rows: dict[int, Row] = {}
+    if has_tar:
+        remove_index(folder, unit)
     with folder.publish(shard_name(unit)) if has_tar else nullcontext() as stream:
         tar = TarWriter(stream) if stream is not None else None
         rows.update(make_rows(tar))

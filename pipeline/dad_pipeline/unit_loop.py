@@ -10,7 +10,8 @@ from dad_datasets.errors import UserError
 from dad_datasets.folder import Folder
 from dad_datasets.index import ShardSummary, read_summary
 from dad_datasets.layout import index_name
-from dad_datasets.lost_tars import drop_units_without_tar, lost_message
+from dad_datasets.lost_tars import lost_message, units_without_tar
+from dad_datasets.stop_request import INTERRUPTED
 from dad_datasets.summary import finished_units
 from dad_pipeline.progress import RunProgress
 from dad_pipeline.run_log import RunLog
@@ -30,10 +31,9 @@ def missing_units(
     for name in done:
         if name not in own or read_summary(folder, name).fingerprint != fingerprint:
             raise UserError(f"{folder.url}/{index_name(name)} was made by another run: choose another output")
-    lost = drop_units_without_tar(folder, done)
-    if lost:
+    if lost := units_without_tar(folder, done):
         console.print(lost_message(folder, lost), highlight=False, markup=False, soft_wrap=True)
-    there = set(done) - set(lost)
+    there = set(done).difference(lost)
     return [unit for unit in units if unit.unit not in there]
 
 
@@ -49,7 +49,7 @@ def make_units(
             raise UserError(f"{folder.url} cannot be written any more: {error.strerror}") from None
         raise
     except KeyboardInterrupt:
-        console.print("interrupted: what is finished is kept; run the same command again to go on from there")
+        console.print(INTERRUPTED, soft_wrap=True)
         raise
     return log.seconds
 

@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -270,6 +271,15 @@ def test_an_index_of_another_run_is_refused(photos: Path, tmp_path: Path) -> Non
         run(photos, tmp_path / "out", 5)
 
 
+def test_an_index_of_another_run_is_refused_though_its_tar_is_gone(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "out", 6)
+    (tmp_path / "out" / "manifest.json").unlink()
+    shutil.rmtree(tmp_path / "out" / SHARDS)
+    with pytest.raises(UserError, match="is of another run"):
+        run(photos, tmp_path / "out", 5)
+    assert len(list((tmp_path / "out" / INDEX).iterdir())) == 2
+
+
 def write_labels(path: Path, labels: list[int], names: list[str] | None = None) -> Path:
     metadata = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
     table = pa.table({"image": [HEADS["jpg"]] * len(labels), "label": labels})
@@ -393,7 +403,16 @@ def test_a_lost_tar_is_written_again(photos: Path, tmp_path: Path) -> None:
     run(photos, out)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     (out / SHARDS / "photos-00001.tar").unlink()
-    run(photos, out)
+    notes: list[str] = []
+    states: list[str] = []
+    settings = SourceSettings(path=str(photos))
+
+    def report(progress: PreparationProgress) -> None:
+        states.append(f"{read_manifest(LocalFolder(out)).state} {progress.done}")
+
+    prepare_shards(settings, LocalFolder(out), samples_per_shard=5, report=report, note=notes.append)
+    assert notes == [f"{out}/shards/photos-00001.tar is gone: its unit is made again"]
+    assert states == ["running 7", "running 12"]
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 

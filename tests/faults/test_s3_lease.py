@@ -125,7 +125,7 @@ def test_the_heartbeat_keeps_the_lease_young(s3: FaultyS3) -> None:
     assert stored(OUT) == {}
 
 
-def test_who_was_taken_for_dead_publishes_no_more(s3: FaultyS3) -> None:
+def test_who_was_taken_for_dead_publishes_and_removes_no_more(s3: FaultyS3) -> None:
     slept = RemoteFolder(OUT)
     with ObjectLease(slept, heartbeat_s=1000) as mine:
         elsewhere = open_folder(OUT)
@@ -137,6 +137,8 @@ def test_who_was_taken_for_dead_publishes_no_more(s3: FaultyS3) -> None:
             for folder in (slept, worker):
                 with pytest.raises(LeaseLostError, match=r"has gone to another run \(process \d+ on .*writes no more"):
                     publish(folder, "index/c")  # type: ignore[arg-type]
+                with pytest.raises(LeaseLostError):
+                    folder.remove("index/a")
             assert not mine._renew()
             assert held()["token"] == theirs.token
     assert sorted(stored(OUT)) == ["index/a", "index/b"]

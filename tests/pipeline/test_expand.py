@@ -241,7 +241,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(
     assert dataset_bytes(tmp_path) == dataset_bytes(expanded_set)
     for number in (0, 2):
         (tmp_path / f"shards/tiny-0000{number}.tar").unlink()
-    assert "shards/tiny-00000.tar and 1 more are gone, and written again" in expand(codes_set, tmp_path)
+    assert "shards/tiny-00000.tar and 1 more are gone: their units are made again" in expand(codes_set, tmp_path)
     assert dataset_bytes(tmp_path) == dataset_bytes(expanded_set)
 
 

@@ -172,7 +172,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(
     assert "3 units are finished already" in label(dataset, label_recipe(raw))
     (labels / "shards/tiny-00001.tar").unlink()
     screen = label(dataset, label_recipe(raw))
-    assert "labels/other/shards/tiny-00001.tar is gone, and written again" in screen
+    assert "labels/other/shards/tiny-00001.tar is gone: its unit is made again" in screen
     assert "2 units are finished already" in screen
     assert dataset_bytes(labels) == dataset_bytes(whole / "labels/other")
 

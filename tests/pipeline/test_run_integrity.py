@@ -68,19 +68,38 @@ def test_a_set_that_lost_a_tar_is_finished_only_when_it_is_there_again(recipe: R
     with pytest.raises(KeyboardInterrupt):
         run_recipe(recipe, tmp_path, make_runner)
     folder = open_folder(tmp_path)
-    assert read_manifest(folder).state == "running"
-    assert not folder.exists("index/tiny-00002.parquet")
+    assert (read_manifest(folder).state, read_manifest(folder).samples) == ("running", 0)
     run_recipe(recipe, tmp_path)
     assert list(problems(folder, read_manifest(folder))) == []
 
 
-def test_another_runs_index_is_not_removed_for_want_of_its_tar(recipe: RawRecipe, tmp_path: Path) -> None:
+def test_a_set_that_lost_an_index_is_finished_anew(recipe: RawRecipe, tmp_path: Path) -> None:
     run_recipe(recipe, tmp_path)
+    (tmp_path / "index/tiny-00002.parquet").unlink()
+    (tmp_path / "shards.parquet").write_bytes(b"of the shards as they were")
+    run_recipe(recipe, tmp_path)
+    folder = open_folder(tmp_path)
+    assert list(problems(folder, read_manifest(folder))) == []
+
+
+def test_another_runs_units_without_tar_are_not_adopted(recipe: RawRecipe, tmp_path: Path) -> None:
+    run_recipe(recipe, tmp_path)
+    (tmp_path / "manifest.json").unlink()
     (tmp_path / "shards/tiny-00002.tar").unlink()
+    before = dataset_bytes(tmp_path)
     recipe["attack"]["epsilon"] = 1.0
-    with pytest.raises(UserError, match="begun with other settings"):
+    with pytest.raises(UserError, match="was made by another run"):
         run_recipe(recipe, tmp_path)
-    assert (tmp_path / "index/tiny-00002.parquet").exists()
+    assert dataset_bytes(tmp_path) == before
+
+
+def test_a_finished_set_of_codes_alone_misses_no_tar(recipe: RawRecipe, tmp_path: Path) -> None:
+    recipe["store"] = {"image": "none"}
+    run_recipe(recipe, tmp_path)
+    before = dataset_bytes(tmp_path)
+    _, screen = run_recipe(recipe, tmp_path)
+    assert "3 units are finished already" in screen
+    assert dataset_bytes(tmp_path) == before
 
 
 class _KilledAtOnce:

@@ -28,15 +28,21 @@ def prepare(
     from dad_datasets.preparing import prepare_shards
     from dad_datasets.settings import build_settings
     from dad_datasets.sources import SourceSettings
+    from dad_datasets.stop_request import INTERRUPTED
 
     fields = {"path": source, "kind": kind, "image_column": image_column, "label_column": label_column}
     settings = build_settings(SourceSettings, fields, origin="dad prepare")
     refuse_out_inside_source(source, out)
     console = Console()
+
+    def note(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    folder = open_folder(out)
     try:
         with progress_line(console) as report:
-            totals = prepare_shards(settings, open_folder(out), samples_per_shard=samples_per_shard, report=report)
+            totals = prepare_shards(settings, folder, samples_per_shard=samples_per_shard, report=report, note=note)
     except KeyboardInterrupt:
-        console.print("interrupted: what is finished is kept; run the same command again to go on from there")
+        console.print(INTERRUPTED, soft_wrap=True)
         raise
     console.print(totals_table(totals, out))

@@ -22,7 +22,7 @@ def progress_line(console: Console) -> Iterator[Callable[[PreparationProgress], 
 
         def report(progress: PreparationProgress) -> None:
             if not lines:
-                lines.append(stack.enter_context(ProgressLine(console, total=progress.total)))
+                lines.append(stack.enter_context(ProgressLine(console, total=progress.total, done=progress.done)))
             lines[0].show(progress.done, before="preparing", after=f"{progress.failed:,} failed")
 
         yield report

@@ -67,7 +67,7 @@ def expand_dataset(
             + (f"; {done:,} units are finished already" if done else ""),
             highlight=False,
         )
-        if existing is None:
+        if existing is None or (missing and existing.state == "finished"):
             write_manifest(folder, plan.manifest)
         expansion = Expansion(origin=origin, plan=plan, folder=folder, quantizer=network, device=where, pool=pool)
         seconds = None

@@ -52,7 +52,7 @@ def label_dataset(dataset: str, recipe: LabelRecipe, name: str, *, console: Cons
             if labelled.source is not None:
                 labelled.source.preload()
             _look(labelled, plan, pool, console)
-            if existing is None:
+            if existing is None or existing.state == "finished":  # of which units are missing again
                 write_manifest(folder, plan.manifest)
             labelling = Labelling(
                 labelled=labelled,

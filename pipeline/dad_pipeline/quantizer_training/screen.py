@@ -21,7 +21,7 @@ class Screen:
     def __init__(self, console: Console, stack: ExitStack, *, steps: int, batch_size: int) -> None:
         self._console, self._stack = console, stack
         self._steps, self._batch_size = steps, batch_size
-        self._lines: list[ProgressLine] = []
+        self._line: ProgressLine | None = None
 
     def loaded(self, num_images: int, problems: Counter[str], first_step: int) -> None:
         for reason, count in problems.items():
@@ -29,17 +29,19 @@ class Screen:
         resumed = f", going on after step {first_step:,}" if first_step else ""
         self._console.print(f"{num_images:,} images{resumed}", highlight=False)
         total, done = self._steps * self._batch_size, first_step * self._batch_size
-        self._lines.append(self._stack.enter_context(ProgressLine(self._console, total=total, done=done)))
+        self._line = self._stack.enter_context(ProgressLine(self._console, total=total, done=done))
 
     def stepped(self, step: int, figures: StepFigures) -> None:
-        self._lines[0].show(
+        assert self._line is not None, "the images are loaded first"
+        self._line.show(
             step * self._batch_size,
             before=f"step {step:,}/{self._steps:,}",
             after=f"loss {figures.loss:.4f} · {figures.psnr_db:.2f} dB",
         )
 
     def checkpointed(self, step: int, figures: QuantizerFigures) -> None:
-        self._lines[0].note(
+        assert self._line is not None, "the images are loaded first"
+        self._line.note(
             f"step {step:,}: PSNR {figures.psnr_db:.2f} dB, {figures.codes_used:.0%} of the codes used, "
             f"perplexity {figures.perplexity:,.0f}"
         )
