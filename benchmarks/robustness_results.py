@@ -27,6 +27,9 @@ from dad_trainer.sweep.run import Run
 REFERENCES = ("kd", "noise", "kd_augmix")
 """Those that the others are compared with, seed by seed, where a stage has them."""
 
+PICTURED = "strong"
+"""The set whose pictures stand beside the results."""
+
 
 class Enlarging(nn.Module):
     """A network of larger images, fed with small ones: corruptions then act on the pixels that the students get too."""
@@ -111,6 +114,10 @@ def write_results(
         stream.write(f"{title}; {part} images\n\n{results_markdown(table, teacher, compared)}".encode())
     with folder.publish(f"{name}.png") as stream:
         draw_chart(_over_seeds(by_run), stream)
+    picture = stage / "sets" / f"{PICTURED}.png"
+    if picture.exists():
+        with folder.publish(f"{stage.name}-{PICTURED}.png") as stream:
+            stream.write(picture.read_bytes())
     print(f"{results / name}.json, .md, .png")
 
 

@@ -1,14 +1,16 @@
-"""The tables of README.md from the files of results/speed.
+"""The tables of benchmarks/README.md and README.md from the files of results.
 
 python benchmarks/table.py
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from measurement import Figure, SpeedResult, read_results
+from robustness_table import with_stage_a
 
 from dad_datasets.folder import LocalFolder
 
@@ -68,6 +70,11 @@ def main() -> None:
     written = with_tables(readme, read_results(HERE / "results/speed"))
     with LocalFolder(HERE).publish("README.md") as stream:
         stream.write(written.encode())
+    front = HERE.parent / "README.md"
+    stage_a = json.loads((HERE / "results/robustness/stage_a.json").read_text())
+    shown_there = with_stage_a(front.read_text(encoding="utf-8"), stage_a)
+    with LocalFolder(front.parent).publish(front.name) as stream:
+        stream.write(shown_there.encode())
 
 
 if __name__ == "__main__":

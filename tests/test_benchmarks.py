@@ -17,6 +17,7 @@ import student_costs
 import worker_scaling
 from machine import hardware, versions
 from measurement import Figure, SideTable, SpeedResult, alternated, publish, ratios, read_results
+from robustness_table import with_stage_a
 from table import hardware_name, shown, speed_tables, with_tables
 from tiny_run import write_images, write_quantizer
 
@@ -183,6 +184,12 @@ def test_the_machine_names_itself() -> None:
 def test_the_readme_shows_the_committed_results() -> None:
     readme = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
     assert with_tables(readme, read_results(RESULTS)) == readme, "run: python benchmarks/table.py"
+
+
+def test_the_front_page_shows_stage_a_of_the_robustness_experiment() -> None:
+    readme = (BENCHMARKS.parent / "README.md").read_text(encoding="utf-8")
+    document = json.loads((BENCHMARKS / "results/robustness/stage_a.json").read_text())
+    assert with_stage_a(readme, document) == readme, "run: python benchmarks/table.py"
 
 
 def test_committed_results_are_of_full_size_and_missed_targets_are_explained() -> None:

@@ -73,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generate["class_names"] = [f"class{number}" for number in range(NUM_CLASSES)]
     complete, seen = run_recipe(generate, stage / "sets" / "strong")
     assert complete, seen
-    (stage / "sets/strong.png").touch()
+    (stage / "sets/strong.png").write_bytes(b"what the attack does")
     clean = {"name": "test", "kind": "clean", "path": str(images)}
     corruptions = {"name": "corruptions", "kind": "corrupted", "corruptions": ["contrast", "fog"], "severities": [5]}
     test = {"benchmarks": [clean, {**corruptions, "path": str(images)}]}
@@ -156,6 +156,8 @@ def test_a_stage_is_worked_off_in_pieces_and_reported_with_its_teacher_and_what_
     row = document["students"]["dad"]["corruptions"]
     assert f"| {100 * row['mean']:.1f} ± {100 * row['deviation']:.1f} |" in page
     assert f"| {100 * less:+.1f} ± " in page
+    pictures = tmp_path / "toy/sets/strong.png"
+    assert (results / "toy-strong.png").read_bytes() == pictures.read_bytes()
     with Image.open(results / "toy-validation.png") as chart:
         assert np.asarray(chart).std() > 1
     # Figures of other weights do not stand beside these; those of the same do.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -358,3 +359,18 @@ def test_the_chart_is_a_picture_with_a_bar_for_each_number(tmp_path: Path) -> No
         colours = chart.convert("RGB").getcolors(1_000_000) or []
     frequent = {colour for count, colour in colours if count > 2000}
     assert {(31, 119, 180), (255, 127, 14)} <= frequent, "the first two colours of matplotlib, one a student"
+
+
+def test_a_chart_of_many_students_grows_in_height() -> None:
+    """In one row of panels 15 corruptions of eight students would be 40 inches wide, and unreadable on a page."""
+    corruptions = {f"corruption {number}": 0.5 for number in range(15)}
+    shared = {"num_images": 10, "accuracy": 0.5, "top5": None, "ece": 0.0, "nll": 0.0}
+    each = [Summary(benchmark="15 corruptions", corruptions=corruptions, **shared)]  # type: ignore[arg-type]
+    sizes = []
+    for number in (2, 8):
+        stream = io.BytesIO()
+        draw_chart({f"student {place}": each for place in range(number)}, stream)
+        with Image.open(stream) as chart:
+            sizes.append(chart.size)
+    assert sizes[1][0] <= 1.1 * sizes[0][0]
+    assert sizes[1][1] > sizes[0][1]

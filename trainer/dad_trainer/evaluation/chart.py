@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
 from dad_datasets.benchmarks import counted_corruptions
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _INCHES_A_BAR = 0.28
-_MOST_LABELLED_BARS = 40  # more than this, and the numbers over the bars would touch
+_MOST_BARS = 40
+"""In a panel: more go to the next one, and each has room for its number."""
 
 
 def draw_chart(summaries: Mapping[str, Sequence[Summary]], stream: IO[bytes]) -> None:
@@ -28,8 +30,9 @@ def draw_chart(summaries: Mapping[str, Sequence[Summary]], stream: IO[bytes]) ->
         if benchmark.corruptions:
             title = f"{benchmark.benchmark}: top-1 accuracy on each corruption, mean over the severities"
             panels.append((title, {name: dict(each[place].corruptions) for name, each in summaries.items()}))
+    panels = [(title, part) for title, bars in panels for part in _parts(bars)]
     widest = max(len(next(iter(bars.values()))) for _, bars in panels)
-    width = min(30.0, max(8.0, 1.5 + widest * (len(summaries) + 1) * _INCHES_A_BAR))
+    width = max(8.0, 1.5 + widest * (len(summaries) + 1) * _INCHES_A_BAR)
     figure = Figure(figsize=(width, 1.2 + 3.3 * len(panels)), layout="constrained", dpi=120)
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(panels), squeeze=False)[:, 0]
@@ -38,6 +41,15 @@ def draw_chart(summaries: Mapping[str, Sequence[Summary]], stream: IO[bytes]) ->
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False)
     figure.savefig(stream, format="png")
+
+
+def _parts(bars: Mapping[str, Mapping[str, float]]) -> Iterator[dict[str, dict[str, float]]]:
+    """`bars` by student, cut into panels of nearly equal width."""
+    names = list(next(iter(bars.values())))
+    number = math.ceil(len(names) / max(1, _MOST_BARS // len(bars)))
+    for part in range(number):
+        chosen = names[len(names) * part // number : len(names) * (part + 1) // number]
+        yield {student: {name: values[name] for name in chosen} for student, values in bars.items()}
 
 
 def _by_benchmark(summaries: Sequence[Summary]) -> dict[str, float]:
@@ -52,12 +64,10 @@ def _draw_panel(axes: Axes, title: str, bars: Mapping[str, Mapping[str, float]])
     """Groups of bars, one group for each name, one bar in it for each student; shares are drawn in %."""
     names = list(next(iter(bars.values())))
     width = min(0.8 / len(bars), 0.3)
-    labelled = len(names) * len(bars) <= _MOST_LABELLED_BARS
     for number, (student, values) in enumerate(bars.items()):
         places = [place + (number + 0.5 - len(bars) / 2) * width for place in range(len(names))]
         drawn = axes.bar(places, [100 * values[name] for name in names], 0.92 * width, label=student)
-        if labelled:
-            axes.bar_label(drawn, fmt="%.1f", fontsize=7, padding=1)
+        axes.bar_label(drawn, fmt="%.1f", fontsize=7, padding=1)
     crowded = len(names) > 8
     axes.set_xticks(
         range(len(names)),
