@@ -145,4 +145,6 @@ def _finished_summaries(
                 raise UserError(f"{folder.url}/{index_name(unit.name)}: is of another run; choose another directory")
     if lost := units_without_tar(folder, list(found)):
         note(lost_message(folder, lost))
-    return {name: summary for name, summary in found.items() if name not in set(lost)}
+    for name in lost:
+        del found[name]
+    return found
