@@ -65,7 +65,9 @@ class LocalFolder:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync(final.parent)  # the rename itself must survive a power cut, before the next file claims it is there
+        sync_directory(
+            final.parent
+        )  # the rename itself must survive a power cut, before the next file claims it is there
 
     def open(self, name: str) -> IO[bytes]:
         return (self.path / name).open("rb")
@@ -91,7 +93,7 @@ class LocalFolder:
 
     def remove(self, name: str) -> None:
         (self.path / name).unlink()
-        _sync((self.path / name).parent)
+        sync_directory((self.path / name).parent)
 
     def sweep(self) -> int:
         found = [p for p in self.path.rglob(f"{TEMPORARY_PREFIX}*") if p.is_file()]
@@ -101,7 +103,8 @@ class LocalFolder:
         return len(stale)
 
 
-def _sync(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Have the names in it, as they are now, survive a power cut."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from dad_datasets.errors import UserError
+from dad_datasets.folder import sync_directory
 from dad_datasets.lease import Lease
 from dad_pipeline.fetching.archive import unpack_checkpoint
 from dad_pipeline.fetching.origin import NotThereError, origin_of
@@ -101,7 +101,7 @@ def _bring(
         raise
     path = published.path(folder, safetensors=kind == "safetensors")
     whole.replace(path)
-    _fsync_folder(folder)
+    sync_directory(folder)
     _remove(arrived, state_path(arrived))
     vouched_for = whole is arrived and (published.sha256 is not None or state.sha256 is not None)
     return PlacedFile(path=path, sha256=sha256, was_there=False, is_vouched_for=vouched_for)
@@ -136,11 +136,3 @@ def _receive_first(
 def _remove(*files: Path) -> None:
     for file in files:
         file.unlink(missing_ok=True)
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
