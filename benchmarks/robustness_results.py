@@ -10,6 +10,7 @@ from typing import Any
 
 import timm
 from machine import hardware, versions
+from result_tables import table_lines
 from robustness_runs import KeptRun, Part, name_of
 from torch import Tensor, nn
 
@@ -129,6 +130,7 @@ def results_markdown(
     """Accuracies with the teacher's, calibration errors, and for each reference what the students have above it."""
     columns = list(next(iter(table.values())))
     benchmarks = [column for column in columns if not column.endswith(CALIBRATION)]
+    head = ["student", "seeds", *benchmarks]
     lines: list[str] = []
     for what, key, ending in (("Top-1 accuracy", "accuracy", ""), ("Expected calibration error", "ece", CALIBRATION)):
         own = [f"{100 * teacher[benchmark][key]:.1f}" for benchmark in benchmarks]
@@ -136,20 +138,15 @@ def results_markdown(
         for student, figures in table.items():
             seeds = str(next(iter(figures.values())).seeds)
             rows.append([student, seeds, *(figures[f"{benchmark}{ending}"].percent() for benchmark in benchmarks)])
-        lines += [f"{what} in %, mean ± standard deviation.", "", *_table(benchmarks, rows), ""]
+        lines += [f"{what} in %, mean ± standard deviation.", "", *table_lines(head, rows, numbers_from=1), ""]
     for reference, students in compared.items():
         lines += [f"Less {reference}, in points, seed by seed: mean ± half the 95 % interval (Student's t).", ""]
         rows = [
             [student, str(next(iter(row.values())).seeds), *(row[benchmark].points() for benchmark in benchmarks)]
             for student, row in students.items()
         ]
-        lines += [*_table(benchmarks, rows), ""]
+        lines += [*table_lines(head, rows, numbers_from=1), ""]
     return "\n".join(lines)
-
-
-def _table(benchmarks: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    head = [["student", "seeds", *benchmarks], ["---", *["---:"] * (len(benchmarks) + 1)]]
-    return ["| " + " | ".join(row) + " |" for row in (*head, *rows)]
 
 
 def _weights_of_teacher(recipe: Path) -> Path:

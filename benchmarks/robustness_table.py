@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from result_tables import table_lines, with_part
+
 from dad_trainer.sweep.comparison import Difference, Spread, spread
 
 TEST, CORRUPTIONS = "test", "15 corruptions"
-BEGIN, END = "<!-- stage_a: begin -->", "<!-- stage_a: end -->"
 STUDENTS = {
     "ce": "labels alone",
     "kd": "teacher on clean images",
@@ -23,12 +24,8 @@ COLUMNS = ("", "seeds", "test", "15 corruptions", "less `kd`", "5 shifts of our 
 
 
 def with_stage_a(readme: str, document: Mapping[str, Any]) -> str:
-    """`readme` with the part between the marks made anew."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    assert begin, f"README.md has no {BEGIN}"
-    assert end, f"README.md has no {END}"
-    return f"{before}{BEGIN}\n{robustness_table(document)}\n{END}{after}"
+    """README.md with the table of stage A made anew."""
+    return with_part(readme, "stage_a", robustness_table(document))
 
 
 def robustness_table(document: Mapping[str, Any]) -> str:
@@ -50,5 +47,4 @@ def robustness_table(document: Mapping[str, Any]) -> str:
         shifted = spread([sum(accuracies) / len(accuracies) for accuracies in over_shifts])
         name = f"`{student}` {STUDENTS.get(student, '')}".strip()
         rows.append([name, str(test.seeds), test.percent(), corruptions.percent(), above, shifted.percent()])
-    lines = [COLUMNS, ("---",) * len(COLUMNS), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join(table_lines(COLUMNS, rows))

@@ -6,35 +6,31 @@ python benchmarks/table.py
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from measurement import Figure, SpeedResult, read_results
+from result_tables import table_lines, with_part
 from robustness_table import with_stage_a
 
 from dad_datasets.folder import LocalFolder
 
 HERE = Path(__file__).parent
-BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 
 
 def speed_tables(results: Sequence[SpeedResult]) -> str:
     """Markdown: every figure with its target, then the tables that stand beside them."""
     columns = ("figure", "target", "measured", "quartiles", "hardware", "command")
-    lines = _markdown(columns, [_row(result, figure) for result in results for figure in result.figures])
+    lines = table_lines(columns, [_row(result, figure) for result in results for figure in result.figures])
     for result in results:
         for table in result.tables:
-            lines += ["", f"{table.title} ({hardware_name(result)}):", "", *_markdown(table.columns, table.rows)]
+            lines += ["", f"{table.title} ({hardware_name(result)}):", "", *table_lines(table.columns, table.rows)]
     return "\n".join(lines)
 
 
 def with_tables(readme: str, results: Sequence[SpeedResult]) -> str:
-    """`readme` with the part between the marks made anew."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    assert begin, f"README.md has no {BEGIN}"
-    assert end, f"README.md has no {END}"
-    return f"{before}{BEGIN}\n{speed_tables(results)}\n{END}{after}"
+    """benchmarks/README.md with its tables made anew."""
+    return with_part(readme, "speed", speed_tables(results))
 
 
 def hardware_name(result: SpeedResult) -> str:
@@ -59,10 +55,6 @@ def _row(result: SpeedResult, figure: Figure) -> tuple[str, ...]:
     quartiles = "" if figure.low is None or figure.high is None else f"{shown(figure.low)} to {shown(figure.high)}"
     name = f"{figure.name} ({figure.note})" if figure.note else figure.name
     return name, target, measured, quartiles, hardware_name(result), f"`{result.command}`"
-
-
-def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)]
 
 
 def main() -> None:
